@@ -1,0 +1,124 @@
+"""Servers, clients, and a look at what each test leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from tests import servers
+from tests.servers import FLAVOURS, Server
+
+# `prefix:{tag}:kind` and whatever follows. A tag holds no braces.
+KEY = re.compile(r"[^{}]*:\{[^{}]*\}:(?P<kind>[^:]+)")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("any_server"):
+        # Whichever the test asks for: redis_client comes from server, too.
+        for name in ("server", "own_server"):
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, FLAVOURS, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def shared_servers() -> Iterator[Callable[[str], Server]]:
+    """One server per flavour and test process, started when first asked for."""
+    running: dict[str, Server] = {}
+
+    def server_of(flavour: str) -> Server:
+        if flavour not in running:
+            running[flavour] = Server(flavour)
+        return running[flavour]
+
+    yield server_of
+    for server in running.values():
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, shared_servers: Callable[[str], Server]) -> Server:
+    """The server that tests share: Valkey, or both in turn for tests marked any_server.
+
+    Its data may be flushed at any time; who stops, pauses or configures a server takes own_server.
+    """
+    return shared_servers(wanted_flavour(request))
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., Server]]:
+    """Start private servers: `start_server("redis", appendonly=True, options=["--hz", "50"])`.
+
+    All arguments may be left out. Flavours that the machine has not skip the test.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def start(flavour: str | None = None, **options: Any) -> Server:
+            server = Server(installed(flavour or default_flavour()), **options)
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def own_server(request: pytest.FixtureRequest, start_server: Callable[..., Server]) -> Server:
+    """A private server to kill, pause or fill. It has an append-only file, fsync always."""
+    return start_server(wanted_flavour(request), appendonly=True)
+
+
+@pytest.fixture
+def redis_client(server: Server) -> Iterator[redis.Redis]:
+    """A client, bytes in and out, of a shared server that is empty. Looks for leaks afterwards."""
+    with contextlib.closing(redis.Redis(host=server.host, port=server.port)) as client:
+        client.flushall()
+        yield client
+        leaks = leaked_keys(client)
+        client.flushall()
+    assert not leaks, "left in Redis: " + ", ".join(leaks)
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    """wait_until(predicate, timeout=10, description=""): see tests.servers."""
+    return servers.wait_until
+
+
+def wanted_flavour(request: pytest.FixtureRequest) -> str:
+    return installed(getattr(request, "param", None) or default_flavour())
+
+
+def default_flavour() -> str:
+    return next((flavour for flavour in FLAVOURS if servers.program(flavour)), FLAVOURS[0])
+
+
+def installed(flavour: str) -> str:
+    if servers.program(flavour) is None:
+        pytest.skip(f"no {flavour}-server on this machine")
+    return flavour
+
+
+def leaked_keys(client: redis.Redis) -> list[str]:
+    """List the keys that a test may not leave, each with the reason."""
+    try:
+        from rpqueue.keys import LASTING_KINDS
+    except ImportError:
+        return []
+    keys = list(client.scan_iter(count=1000))
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.pttl(key)
+        expiries = pipe.execute()
+    leaks = []
+    for key, expiry in zip(keys, expiries, strict=True):
+        name = key.decode(errors="backslashreplace")
+        shape = KEY.match(name)
+        if not name.startswith(("rpqueue", "test")):
+            leaks.append(f"{name!r} (not under the prefix)")
+        elif expiry == -1 and (shape is None or shape["kind"] not in LASTING_KINDS):
+            leaks.append(f"{name!r} (has no TTL and is not of a lasting kind)")
+    return leaks
