@@ -1,0 +1,74 @@
+"""App: one key prefix, one connection, one registry of tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .calling import Calling
+from .data import Data
+from .declaring import Declaring
+from .flushing import Flushing
+from .locks import SimpleLock
+from .queues import Queues
+from .settings import Settings
+from .tasks import EnqueuedTask, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class App(Declaring, Calling, Queues, Flushing):
+    """
+    One system of tasks and queues. The module-level functions of ``rpqueue`` are methods of a default App.
+
+    Args:
+        url: where Redis is; None: what RPQUEUE_URL says, else localhost:6379. See `connections`.
+        prefix: first part of every key; two prefixes in one Redis never see each other.
+        settings: for an App whose settings live in a module's namespace.
+    """
+
+    def __init__(self, url: str | None = None, prefix: str | None = None, settings: Settings | None = None) -> None:
+        super().__init__(url, prefix, settings)
+        # Each App has classes of its own, so that Data("x") and Task(...) know where they belong.
+        mine = {"app": self, "__module__": "rpqueue"}
+        self.Task = type("Task", (Task,), mine)
+        self.EnqueuedTask = type("EnqueuedTask", (EnqueuedTask,), mine)
+        self.Data = type("Data", (Data,), mine)
+        self.SimpleLock = type("SimpleLock", (SimpleLock,), mine)
+
+    def execute_tasks(
+        self,
+        queues: Iterable[str | bytes] | None = None,
+        threads_per_process: int = 1,
+        processes: int = 1,
+        wait_per_thread: float = 1,
+        module: str | None = None,
+    ) -> None:
+        """
+        Run tasks until told to stop: by ``SHOULD_QUIT[0] = 1``, SIGTERM, SIGINT or SIGUSR1.
+
+        Args:
+            queues: only these, None: all.
+            threads_per_process: tasks that each process runs at the same time; 1 or greater.
+            processes: worker processes; 1 or greater.
+            wait_per_thread: seconds per thread that running tasks get to end when told to stop.
+            module: imported in each process first; it declares the tasks.
+        """
+        from .worker import execute_tasks
+
+        execute_tasks(self, queues, threads_per_process, processes, wait_per_thread, module)
+
+    def execute_task_threads(
+        self,
+        queues: Iterable[str | bytes] | None = None,
+        threads: int = 1,
+        wait_per_thread: float = 1,
+        module: str | None = None,
+    ) -> None:
+        """Run tasks in this process alone, without a supervisor, until told to stop. See `execute_tasks`."""
+        from .worker import execute_task_threads
+
+        execute_task_threads(self, queues, threads, wait_per_thread, module)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an App cannot be pickled; import the module that makes it in the other process")

@@ -1,0 +1,230 @@
+"""Broker: carries operations to Redis, and says what went wrong there in this library's words."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from . import errors
+from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
+from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, run
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Tells redis-py to hand over bytes, even when the user's client decodes (redis.client.NEVER_DECODE).
+_RAW = {"NEVER_DECODE": True}
+
+
+class Sessions:
+    """
+    The names under which calls are stamped.
+
+    Each call takes a session for its own while it is under way, so a resend can only be of the session's last call.
+    """
+
+    def __init__(self) -> None:
+        self._idle: deque[tuple[bytes, int]] = deque()
+        self._pid = os.getpid()
+
+    def take(self) -> Stamp:
+        """A stamp that no other call under way has."""
+        if self._pid != os.getpid():  # a forked child must not speak under its parent's names
+            self._idle, self._pid = deque(), os.getpid()
+        try:
+            session, number = self._idle.pop()
+        except IndexError:
+            session, number = os.urandom(6).hex().encode(), 0
+        return Stamp(session, number + 1)
+
+    def give_back(self, stamp: Stamp) -> None:
+        """The call is over, one way or another."""
+        self._idle.append(stamp)
+
+
+class Broker:
+    """
+    Carries operations to one Redis. Threads may share one; a forked child may go on using its parent's.
+
+    Args:
+        endpoint: where Redis is; connected to when first needed.
+        client: a client of the user's own, used instead for commands. Waiting still has a connection of its own.
+    """
+
+    def __init__(self, endpoint: Endpoint | None = None, client: Redis | None = None) -> None:
+        self.endpoint = endpoint or Endpoint.from_environment()
+        self._client = client
+        self._is_users = client is not None
+        self._waiting: Redis | None = None
+        self.sessions = Sessions()
+
+    @classmethod
+    def for_client(cls, client: Redis) -> Broker:
+        """A Broker over a user's own client."""
+        return cls(client=client)
+
+    @property
+    def client(self) -> Redis:
+        """The redis-py client for commands."""
+        if self._client is None:
+            self._client = command_client(self.endpoint)
+        return self._client
+
+    @property
+    def waiting(self) -> Redis:
+        """The redis-py client for blocking commands and subscriptions."""
+        if self._waiting is None:
+            self._waiting = waiting_twin(self.client) if self._is_users else waiting_client(self.endpoint)
+        return self._waiting
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether keys live on several nodes, so that no script may touch those of two queues."""
+        return self.endpoint.url is not None and "+cluster:" in self.endpoint.url or hasattr(self.client, "nodes_manager")
+
+    @property
+    def label(self) -> str:
+        """Where this Broker goes, for errors and logs; never with a password."""
+        return "the client given to set_redis_connection" if self._is_users else self.endpoint.label
+
+    def run(self, flow: Flow[R]) -> R:
+        """Carry a flow through to its end and return its result."""
+        return run(flow, self.execute)
+
+    @overload
+    def execute(self, step: Operation[T]) -> T: ...
+    @overload
+    def execute(self, step: Watch[T]) -> T: ...
+    @overload
+    def execute(self, step: Wait) -> bytes | None: ...
+    def execute(self, step: Any) -> Any:
+        """Carry one step to Redis. Raises RedisError with the reason when Redis cannot do it."""
+        if isinstance(step, Wait):
+            return self.wait(step.keys, step.timeout)
+        if isinstance(step, Watch):
+            return self.watch(step)
+        stamp = self.sessions.take()
+        try:
+            return step.read(self._send(step, stamp))
+        except errors.RpqueueError:
+            raise
+        except Exception as error:
+            raise translate(error, self.label) from error
+        finally:
+            self.sessions.give_back(stamp)
+
+    def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
+        call = self.client.execute_command
+        if step.script is None:
+            return call(*step.args, **_RAW)
+        words = step.words(stamp)
+        try:
+            return call("EVALSHA", step.script.sha, *words, **_RAW)
+        except Exception as error:
+            if not _is_noscript(error):
+                raise
+        return call("EVAL", step.script.source, *words, **_RAW)
+
+    def wait(self, keys: Sequence[bytes], timeout: float) -> bytes | None:
+        """Take what comes first on one of the lists *keys*; None after *timeout* seconds."""
+        ends_at = time.monotonic() + timeout
+        while True:
+            left = min(ends_at - time.monotonic(), LONGEST_BLOCK)
+            if left < 0.001:  # Redis reads a timeout of 0 as for ever
+                return None
+            try:
+                found = self.waiting.execute_command("BLPOP", *keys, f"{left:.3f}", **_RAW)
+            except Exception as error:
+                raise translate(error, self.label) from error
+            if found:
+                token: bytes = found[1]
+                return token
+
+    def watch(self, step: Watch[T]) -> T:
+        """Ask until the answer satisfies, listening for news in between."""
+        ends_at = time.monotonic() + step.timeout
+        answer = self.execute(step.question)
+        if step.is_over(answer) or step.timeout <= 0:
+            return answer
+        listener = self.waiting.pubsub(ignore_subscribe_messages=False)
+        try:
+            listener.subscribe(*step.channels)
+            while True:
+                try:
+                    listener.get_message(timeout=max(0.0, min(ends_at - time.monotonic(), LONGEST_BLOCK)))
+                except Exception as error:
+                    if not isinstance(translate(error, self.label), errors.RedisUnavailable):
+                        raise translate(error, self.label) from error
+                    listener.reset()
+                    listener.subscribe(*step.channels)
+                answer = self.execute(step.question)
+                if step.is_over(answer) or time.monotonic() >= ends_at:
+                    return answer
+        finally:
+            listener.close()
+
+    def close(self) -> None:
+        """Close the connections that this Broker opened. It opens new ones when it is used again."""
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
+        if self._client is not None and not self._is_users:
+            self._client.close()
+            self._client = None
+
+
+def _is_noscript(error: Exception) -> bool:
+    return type(error).__name__ == "NoScriptError" or "NOSCRIPT" in str(error)
+
+
+#: Words in a server's error, and what they mean. Matched as text: Redis 6.2 wraps errors out of scripts in a plain ERR.
+_MEANINGS: tuple[tuple[str, type[errors.RedisError], str], ...] = (
+    ("READONLY", errors.RedisReadOnly, "it is a replica; connect to the master"),
+    ("read only replica", errors.RedisReadOnly, "it is a replica; connect to the master"),
+    ("NOREPLICAS", errors.RedisReadOnly, "too few replicas are in step (min-replicas-to-write)"),
+    ("MASTERDOWN", errors.RedisNotReady, "its master is down"),
+    ("LOADING", errors.RedisNotReady, "it is loading its data; try again in a moment"),
+    ("loading the dataset", errors.RedisNotReady, "it is loading its data; try again in a moment"),
+    ("BUSY", errors.RedisNotReady, "it is busy with a script"),
+    ("TRYAGAIN", errors.RedisNotReady, "a cluster slot is being moved"),
+    ("CLUSTERDOWN", errors.RedisNotReady, "the cluster is down"),
+    ("OOM", errors.RedisOutOfMemory, "maxmemory is reached; nothing was written"),
+    ("WRONGPASS", errors.RedisDenied, "user name or password is wrong"),
+    ("NOAUTH", errors.RedisDenied, "it asks for a password"),
+    ("invalid password", errors.RedisDenied, "user name or password is wrong"),
+    ("invalid username-password", errors.RedisDenied, "user name or password is wrong"),
+    ("NOPERM", errors.RedisDenied, "the ACL user may not do this"),
+    ("No permissions", errors.RedisDenied, "the ACL user may not do this"),
+    ("can't run this command or subcommand", errors.RedisDenied, "the ACL user may not do this"),
+    ("WRONGTYPE", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
+    ("wrong kind of value", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
+    ("Unknown Redis command called from", errors.RedisUnsuitable, "it is too old; rpqueue needs Redis 6.2 or Valkey 7.2"),
+    ("Unknown command called from", errors.RedisUnsuitable, "it is too old; rpqueue needs Redis 6.2 or Valkey 7.2"),
+)
+
+
+def translate(error: BaseException, where: str) -> Exception:
+    """What a failed call to Redis means. Errors that are not about Redis come back as they are."""
+    import redis.exceptions as theirs
+
+    text = str(error)
+    if isinstance(error, errors.RpqueueError) or not isinstance(error, (theirs.RedisError, OSError)):
+        return error if isinstance(error, Exception) else errors.RpqueueError(text)
+    for words, kind, meaning in _MEANINGS:
+        if words in text:
+            return kind(f"Redis at {where}: {meaning} ({text})")
+    if isinstance(error, theirs.AuthenticationError):
+        return errors.RedisDenied(f"Redis at {where}: user name or password is wrong ({text})")
+    if isinstance(error, (theirs.ReadOnlyError,)):
+        return errors.RedisReadOnly(f"Redis at {where}: it is a replica ({text})")
+    if isinstance(error, (theirs.ConnectionError, theirs.TimeoutError, OSError)):
+        return errors.RedisUnavailable(
+            f"Redis at {where}: not reached, or no answer in time ({text}); is it running, and is the address right?"
+        )
+    return errors.RedisError(f"Redis at {where}: {text}")

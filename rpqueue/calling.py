@@ -1,0 +1,155 @@
+"""Calling tasks by name, and fetching what they returned by id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .errors import UnknownTask, did_you_mean
+from .keys import name_text
+from .protocol.operation import Flow, as_is, command
+from .system import System
+from .tasks import EnqueuedTask, Task, result_in
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+#: Seconds after which Redis's registry forgets a task that no worker announced again.
+FORGET_AFTER = 7 * 86_400
+
+#: What the registry tells of a task, so that a process that never imported it enqueues it rightly.
+_TOLD = ("queue", "attempts", "retry_delay", "save_results", "vis_timeout", "use_dead")
+
+
+class KnownTasks:
+    """
+    Tasks by name, of this process or of any worker: ``known_tasks["mail.send"].execute(...)``.
+
+    Looking up a name that nobody knows raises UnknownTask, which is a KeyError.
+    """
+
+    def __init__(self, app: Calling) -> None:
+        self._app = app
+
+    def __getitem__(self, name: str) -> Task[..., Any]:
+        return self._app.find_task(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._app.settings.registry or name in self._app.told_tasks()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._app.settings.registry, *self._app.told_tasks()}))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+class Calling(System):
+    """An App's verbs around calls by name and results by id."""
+
+    Task: type[Task[Any, Any]]
+    EnqueuedTask: type[EnqueuedTask]
+
+    @property
+    def known_tasks(self) -> KnownTasks:
+        """Tasks by name, of this process or of any worker."""
+        return KnownTasks(self)
+
+    def get_task(self, name: str) -> Task[..., Any]:
+        """The task of that name in this process. UnknownTask, a ValueError, when its module was not imported."""
+        registry = self.settings.registry
+        if name not in registry:
+            raise UnknownTask(_unknown(name, registry) + " Import the module that declares it.")
+        task: Task[..., Any] = registry[name]
+        return task
+
+    def find_task(self, name: str) -> Task[..., Any]:
+        """The task of that name in this process, else as a worker told it to Redis. UnknownTask when nobody did."""
+        return self.broker.run(self.finding_task(name))
+
+    def finding_task(self, name: str) -> Flow[Task[..., Any]]:
+        """What `find_task` says to Redis."""
+        known = self.settings.registry.get(name)
+        if known is not None:
+            return known
+        told = yield from command(as_is, "HGET", self.keys.app.registry, name_text(name, "task name"))
+        if told is None:
+            names = yield from command(as_is, "HKEYS", self.keys.app.registry)
+            raise UnknownTask(_unknown(name, {*self.settings.registry, *(text.decode() for text in names)}))
+        options = {key: value for key, value in json.loads(told).items() if key in _TOLD}
+        return self.Task(options.pop("queue"), name, None, **options)
+
+    def told_tasks(self) -> dict[str, dict[str, Any]]:
+        """``{name: options}`` of the tasks that workers told to Redis."""
+        return self.broker.execute(command(_read_registry, "HGETALL", self.keys.app.registry))
+
+    def call_task(self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any) -> EnqueuedTask:
+        """
+        Enqueue a task by name; this process need not have imported it.
+
+        Args:
+            name: of the task.
+            queue: to use when nobody knows the task's own; None: DEFAULT_QUEUE.
+            args: for the function.
+            kwargs: for the function, and the options of `Task.execute`. ``_verify_call=False`` enqueues even when no
+                worker ever told of the task; it is parked then until one does.
+
+        Raises:
+            UnknownTask: a ValueError and KeyError; says what is known.
+        """
+        return self.broker.run(self.calling(name, queue, args, kwargs))
+
+    def calling(
+        self, name: str, queue: str | bytes | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Flow[EnqueuedTask]:
+        """What `call_task` says to Redis."""
+        verify = kwargs.pop("_verify_call", True)
+        try:
+            task = yield from self.finding_task(name)
+        except UnknownTask:
+            if verify:
+                raise
+            task = self.Task(queue or self.settings.default_queue, name, None)
+        operation, enqueued = task.call(args, kwargs)
+        yield from operation
+        return enqueued
+
+    def result(self, taskid: str, conn: Redis | None = None) -> Any:
+        """What the task with that id returned; None while it has not, or when its result was not saved or has expired."""
+        return self.results([taskid], conn)[0]
+
+    def results(self, taskids: Iterable[str], conn: Redis | None = None) -> list[Any]:
+        """What the tasks with these ids returned, in order; None for each that has no result. Any queue is looked in."""
+        return self.broker_for(conn).run(self.fetching(list(taskids)))
+
+    def fetching(self, taskids: list[str]) -> Flow[list[Any]]:
+        """What `results` says to Redis."""
+        ids = [name_text(taskid, "taskid") for taskid in taskids]
+        names = yield from command(as_is, "ZRANGE", self.keys.app.queues, 0, -1)
+        queues = [self.keys.tasks(name.decode()) for name in names]
+        found: dict[str, bytes] = {}
+        for first in range(0, len(queues), 100):
+            some = queues[first : first + 100]
+            missing = [taskid for taskid in ids if taskid not in found]
+            places = [(taskid, queue.outcome(taskid)) for taskid in missing for queue in some]
+            if places:
+                outcomes = yield from command(as_is, "MGET", *(key for _, key in places))
+                found.update((taskid, got) for (taskid, _), got in zip(places, outcomes, strict=True) if got)
+        return [result_in(found.get(taskid, b"")) for taskid in ids]
+
+
+def _read_registry(reply: Any) -> dict[str, dict[str, Any]]:
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    return {name.decode(): json.loads(options) for name, options in pairs}
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "none"
+    return f"no task is named {name!r}{did_you_mean(str(name), names)} Known: {listed}."
+
+
+def told(task: Task[Any, Any], now: float) -> str:
+    """What a worker tells Redis's registry of a task."""
+    return json.dumps({**{key: getattr(task, key) for key in _TOLD}, "told_at": now})

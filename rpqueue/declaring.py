@@ -1,0 +1,215 @@
+"""The decorators that make tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, overload
+
+from .errors import RefusedInput, WrongType
+from .schedule import Cron, Schedule
+from .system import System
+from .tasks import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Declaring(System):
+    """An App's decorators."""
+
+    Task: type[Task[Any, Any]]
+
+    @overload
+    def task(self, args: Callable[P, R]) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        args: None = None,
+        queue: str | bytes | None = None,
+        attempts: int = 1,
+        retry_delay: float = 30,
+        save_results: float = 0,
+        vis_timeout: float = 0,
+        use_dead: bool = False,
+        *,
+        name: str | None = None,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(
+        self,
+        args: Any = None,
+        queue: str | bytes | None = None,
+        attempts: int = 1,
+        retry_delay: float = 30,
+        save_results: float = 0,
+        vis_timeout: float = 0,
+        use_dead: bool = False,
+        *,
+        name: str | None = None,
+        **unknown: Any,
+    ) -> Any:
+        """
+        Make a function a task: ``@task``, or ``@task(queue="mail", attempts=3)``.
+
+        Args:
+            args: the function, when used without parentheses.
+            queue: None: DEFAULT_QUEUE.
+            attempts: deliveries in all when *vis_timeout* is given; else how often `Task.retry` lets it run in all.
+            retry_delay: seconds between a failure and the next delivery, which comes no later than the visibility
+                timeout would have ended; and between `Task.retry` and the next run.
+            save_results: seconds to keep what it returns; 0: not at all.
+            vis_timeout: seconds it may take before it is delivered again. 0: it is delivered at most once.
+            use_dead: whether it is dead-lettered when it is given up.
+            name: how messages name it; None: ``module.qualname``.
+            unknown: refused, with the nearest known name.
+
+        Raises:
+            RefusedInput: a value is out of range, or another function has the name already.
+        """
+        _refuse_unknown("task", unknown, self.task)
+
+        def decorate(function: Callable[P, R]) -> Task[P, R]:
+            return self._declare(
+                function,
+                name,
+                queue,
+                attempts=attempts,
+                retry_delay=retry_delay,
+                save_results=save_results,
+                vis_timeout=vis_timeout,
+                use_dead=use_dead,
+            )
+
+        return decorate if args is None else decorate(args)
+
+    def periodic_task(
+        self,
+        run_every: float | timedelta,
+        queue: str | bytes | None = None,
+        never_skip: bool = False,
+        attempts: int = 1,
+        retry_delay: float = 30,
+        low_delay_okay: bool = False,
+        save_results: float = 0,
+        name: str | None = None,
+        vis_timeout: float = 0,
+        use_dead: bool = False,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]:
+        """
+        Run a function every *run_every* seconds (int, float or timedelta), once per slot however many workers there are.
+
+        Args:
+            run_every: at least MINIMUM_DELAY unless *low_delay_okay*.
+            queue: None: DEFAULT_QUEUE.
+            never_skip: True makes up for slots that no worker was there for, one after the other; False skips them.
+            attempts: see `task`; so are retry_delay, save_results, vis_timeout, use_dead and name.
+            retry_delay: see `task`.
+            low_delay_okay: whether shorter intervals than MINIMUM_DELAY are meant.
+            save_results: see `task`.
+            name: see `task`.
+            vis_timeout: see `task`.
+            use_dead: see `task`.
+        """
+
+        def decorate(function: Callable[P, R]) -> Task[P, R]:
+            return self._declare(
+                function,
+                name,
+                queue,
+                delay=run_every,
+                never_skip=never_skip,
+                attempts=attempts,
+                retry_delay=retry_delay,
+                low_delay_okay=low_delay_okay,
+                save_results=save_results,
+                vis_timeout=vis_timeout,
+                use_dead=use_dead,
+            )
+
+        return decorate
+
+    def cron_task(
+        self,
+        crontab: Any,
+        queue: str | bytes | None = None,
+        never_skip: bool = False,
+        attempts: int = 1,
+        retry_delay: float = 30,
+        save_results: float = 0,
+        name: str | None = None,
+        *,
+        timezone: Any = None,
+        vis_timeout: float = 0,
+        use_dead: bool = False,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]:
+        """
+        Run a function when a crontab line says so, once per slot however many workers there are.
+
+        Args:
+            crontab: a line such as ``"0 5 * * tue"``, with the ``crontab`` package's syntax, or a CronTab object.
+            queue: None: DEFAULT_QUEUE.
+            never_skip: True makes up for slots that no worker was there for.
+            attempts: see `task`; so are retry_delay, save_results, vis_timeout, use_dead and name.
+            retry_delay: see `task`.
+            save_results: see `task`.
+            name: see `task`.
+            timezone: the line's time zone, a name or ZoneInfo; None: UTC.
+            vis_timeout: see `task`.
+            use_dead: see `task`.
+        """
+        schedule: Schedule = Cron(crontab, never_skip=never_skip, timezone=timezone)
+
+        def decorate(function: Callable[P, R]) -> Task[P, R]:
+            return self._declare(
+                function,
+                name,
+                queue,
+                delay=schedule,
+                never_skip=never_skip,
+                attempts=attempts,
+                retry_delay=retry_delay,
+                save_results=save_results,
+                vis_timeout=vis_timeout,
+                use_dead=use_dead,
+            )
+
+        return decorate
+
+    def _declare(self, function: Any, name: str | None, queue: str | bytes | None, **options: Any) -> Any:
+        if isinstance(function, Task):
+            raise RefusedInput(f"task: expected a function, got {function!r}, which is a task already; use its .function")
+        if not callable(function):
+            raise WrongType(f"task: expected a function, got {function!r}; options are given by name, as in @task(queue=...)")
+        full_name = name or task_name(function)
+        other = self.settings.registry.get(full_name)
+        if other is not None and not _same_function(other.function, function):
+            raise RefusedInput(
+                f"task name {full_name!r}: {other.function!r} has it already; give one of them another with name=..."
+            )
+        return self.Task(queue or self.settings.default_queue, full_name, function, **options)
+
+
+def task_name(function: Callable[..., Any]) -> str:
+    """``module.name`` of a function, as messages name it."""
+    return f"{function.__module__}.{function.__name__}"
+
+
+def _same_function(one: Any, other: Any) -> bool:
+    """Whether two functions are one: the same, or the same place in a module that was imported again."""
+    if one is other or one is None:
+        return True
+    ours, theirs = getattr(one, "__code__", None), getattr(other, "__code__", None)
+    return ours is not None and theirs is not None and ours.co_filename == theirs.co_filename
+
+
+def _refuse_unknown(what: str, unknown: dict[str, Any], function: Any) -> None:
+    if unknown:
+        import inspect
+
+        from .errors import did_you_mean
+
+        known = [name for name in inspect.signature(function).parameters if name not in ("args", "unknown")]
+        name = next(iter(unknown))
+        raise RefusedInput(
+            f"{what}(): expected {', '.join(known)}; got {name}={unknown[name]!r}{did_you_mean(name, known)}"
+        )

@@ -1,0 +1,138 @@
+"""
+The exceptions, as a tree.
+
+RpqueueError
+├── RefusedInput            ValueError: a value or range that cannot be used; nothing was sent
+│   ├── UnserializableValue     not JSON: NaN, a set, a key that is no string ...
+│   ├── MessageTooLarge         over MAX_MESSAGE_BYTES
+│   └── RefusedName             a queue, task or prefix name that cannot be used
+├── WrongType               TypeError: a value of the wrong type; nothing was sent
+├── UnknownTask             KeyError and ValueError: no task of that name is known
+├── IdTaken                 ValueError: another message already has this id
+├── NoLock                  the lock is held by somebody else, or no longer by you
+├── StaleLease              the lease ended before this call; somebody else may hold it now
+├── TaskFailed              the task ended without a result; `.error` says how
+│   └── TaskLost                its worker died, and it may be run at most once
+├── TaskCancelled           the task was cancelled before it started
+├── ResultTimeout           TimeoutError: no result in the time given
+├── SettingError            ValueError: an assigned setting cannot be used
+├── EmbeddedServerError     RuntimeError: the embedded server cannot be found or started
+└── RedisError              ConnectionError: Redis could not do what was asked
+    ├── RedisUnavailable        not reached, or no answer in time; the call may have had effect
+    ├── RedisNotReady           loading, busy with a script, a cluster slot on the move
+    ├── RedisReadOnly           a replica, or not enough replicas
+    ├── RedisOutOfMemory        maxmemory reached; nothing was written
+    ├── RedisDenied             wrong password, or the ACL forbids it
+    └── RedisUnsuitable         too old, or a key holds something else than rpqueue put there
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class RpqueueError(Exception):
+    """Every error that rpqueue raises on purpose."""
+
+
+class RefusedInput(RpqueueError, ValueError):
+    """A value that cannot be used. Nothing was sent."""
+
+
+class UnserializableValue(RefusedInput):
+    """A payload that JSON cannot carry unchanged."""
+
+
+class MessageTooLarge(RefusedInput):
+    """A payload over the size limit."""
+
+
+class RefusedName(RefusedInput):
+    """A name that cannot be used as a queue, task, id or prefix."""
+
+
+class WrongType(RpqueueError, TypeError):
+    """A value of the wrong type. Nothing was sent."""
+
+
+class UnknownTask(RpqueueError, KeyError, ValueError):
+    """No task of that name is known. 0.33 raised KeyError in places and ValueError in others."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""  # KeyError would show the repr
+
+
+class IdTaken(RpqueueError, ValueError):
+    """Another message of the queue already has this id."""
+
+
+class NoLock(RpqueueError):
+    """The lock cannot be acquired, or is not held any more."""
+
+
+class StaleLease(RpqueueError):
+    """The lease ended before the call; the message may be somebody else's now."""
+
+
+class TaskFailed(RpqueueError):
+    """A task ended without a result; `error` holds what its worker recorded."""
+
+    def __init__(self, message: str, error: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.error: dict[str, Any] = error or {}
+
+
+class TaskLost(TaskFailed):
+    """The worker died while it had a task that may be run at most once."""
+
+
+class TaskCancelled(RpqueueError):
+    """The task was cancelled before it started."""
+
+
+class ResultTimeout(RpqueueError, TimeoutError):
+    """There was no result in the time given; the task may still end."""
+
+
+class SettingError(RpqueueError, ValueError):
+    """An assigned setting cannot be used."""
+
+
+class EmbeddedServerError(RpqueueError, RuntimeError):
+    """The embedded server cannot be found or started."""
+
+
+class RedisError(RpqueueError, ConnectionError):
+    """Redis could not do what was asked."""
+
+
+class RedisUnavailable(RedisError):
+    """Redis was not reached, or did not answer in time."""
+
+
+class RedisNotReady(RedisError):
+    """Redis is loading, busy with a script, or moving the slot."""
+
+
+class RedisReadOnly(RedisError):
+    """The server refuses writes: a replica, or too few replicas."""
+
+
+class RedisOutOfMemory(RedisError):
+    """Redis reached maxmemory. Nothing was written."""
+
+
+class RedisDenied(RedisError):
+    """Redis refused the password, or the user may not do this."""
+
+
+class RedisUnsuitable(RedisError):
+    """The server is too old, or a key holds what rpqueue did not write."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,177 @@
+"""
+Messages, and their bytes on the wire.
+
+A message is one hash field: ``header|body``. The header is text that Lua can split, ``VERSION AVAILABLE_AT``, and where
+something differs from the default ``VERSION AVAILABLE_AT LEASE ATTEMPTS FLAGS``: milliseconds, milliseconds, a count and
+the sum of the `Flags`. Enqueue writes the instant, by Redis's clock. The body is JSON that nothing but its reader
+parses, so a value leaves as it came. A task's body is ``[name, args, kwargs]``; a data item's is the item.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import IntFlag
+from typing import Any, NamedTuple
+
+from .errors import MessageTooLarge, RefusedInput, RpqueueError, UnserializableValue, WrongType
+
+#: Version of the wire format, the first word of every header.
+VERSION = 1
+#: Bytes that a body may have when a setting does not say otherwise.
+MAX_MESSAGE_BYTES = 1_048_576
+
+
+class Flags(IntFlag):
+    """What the scripts need to know of a message, beside its lease and attempts."""
+
+    USE_DEAD = 1  #: dead-letter it when it is given up
+    WATCHED = 2  #: publish its start and its end: somebody may wait for it
+    CHOSEN_ID = 4  #: the id was chosen by a user and may be used again: see counts in enqueue.lua
+    DELAYED = 8  #: it was scheduled for later, so its start can be late
+
+
+class Undecodable(RpqueueError, ValueError):
+    """Bytes in Redis that are no message of this library."""
+
+
+class Leased(NamedTuple):
+    """A message in somebody's hands, as a claim returned it."""
+
+    id: str
+    token: int  #: says which of the message's leases this is; a later lease has a greater one
+    available_at: float  #: seconds since the epoch, Redis's clock; when it became ready
+    lease: float  #: seconds of visibility timeout that the message asks for; 0: at most once
+    attempts: int  #: deliveries that it may have in all
+    flags: Flags
+    body: bytes
+
+
+def new_id() -> str:
+    """An id for one message: 96 random bits, 24 characters that need no quoting anywhere."""
+    return os.urandom(12).hex()
+
+
+def new_ids(count: int) -> list[str]:
+    """*count* fresh ids for one system call."""
+    digits = os.urandom(12 * count).hex()
+    return [digits[at : at + 24] for at in range(0, 24 * count, 24)]
+
+
+def header_tail(lease: float = 0, attempts: int = 1, flags: int = 0) -> str:
+    """The part of a header that says what differs from the default; empty when nothing does."""
+    if not lease and attempts == 1 and not flags:
+        return ""
+    return f" {round(lease * 1000)} {attempts} {int(flags)}"
+
+
+def parse_header(header: bytes) -> tuple[float, float, int, Flags]:
+    """``(available_at, lease, attempts, flags)`` of a header without its bar."""
+    words = header.split(b" ")
+    try:
+        version = int(words[0])
+        available_at = int(words[1]) / 1000
+        lease, attempts, flags = (int(words[2]), int(words[3]), int(words[4])) if len(words) > 2 else (0, 1, 0)
+    except (ValueError, IndexError) as error:
+        raise Undecodable(f"message header: expected 'VERSION AVAILABLE_AT ...', got {header[:80]!r}") from error
+    if version != VERSION:
+        raise Undecodable(f"message version: expected {VERSION}, got {version}; a newer rpqueue wrote it")
+    return available_at, lease / 1000, attempts, Flags(flags)
+
+
+def split(message_id: bytes, token: int, message: bytes) -> Leased:
+    """A claimed message from its parts; Undecodable when the header is none."""
+    header, bar, body = message.partition(b"|")
+    if not bar:
+        raise Undecodable(f"message {message_id!r}: expected 'header|body', got {message[:80]!r}")
+    return Leased(message_id.decode("utf-8", "backslashreplace"), token, *parse_header(header), body)
+
+
+def encode(value: Any, what: str, limit: int = MAX_MESSAGE_BYTES) -> bytes:
+    """
+    *value* as JSON, which `decode` turns back into an equal value.
+
+    Args:
+        value: dicts with str keys, lists, str, int, float, bool and None; tuples become lists.
+        what: how errors name it.
+        limit: most bytes that the JSON may have; 0 sets no limit.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnserializableValue(f"{what}: expected a value that JSON can carry, got {_short(value)} ({error})") from error
+    if _has_other_keys(value):
+        raise UnserializableValue(f"{what}: expected dicts with str keys, as in JSON, got {_short(value)}")
+    body = text.encode()
+    if limit and len(body) > limit:
+        raise MessageTooLarge(
+            f"{what}: expected at most {limit} bytes of JSON (MAX_MESSAGE_BYTES), got {len(body)}; "
+            "put large data elsewhere and send where it is"
+        )
+    return body
+
+
+def decode(body: bytes, what: str = "message body", limit: int = 0) -> Any:
+    """The value in *body*; Undecodable when it is no JSON, holds NaN, or is over *limit* bytes (0: no limit)."""
+    if limit and len(body) > limit:
+        raise Undecodable(f"{what}: expected at most {limit} bytes (MAX_MESSAGE_BYTES), got {len(body)}")
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Undecodable(f"{what}: expected JSON, got {body[:80]!r} ({error})") from error
+
+
+def encode_task(name: str, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], limit: int) -> bytes:
+    """The body of a task message."""
+    return encode([name, list(args), kwargs], f"arguments of {name}", limit)
+
+
+def decode_task(body: bytes, limit: int = 0) -> tuple[str, list[Any], dict[str, Any]]:
+    """``(name, args, kwargs)`` of a task message's body."""
+    value = decode(body, "task body", limit)
+    if (
+        isinstance(value, list)
+        and len(value) == 3
+        and isinstance(value[0], str)
+        and isinstance(value[1], list)
+        and isinstance(value[2], dict)
+    ):
+        return value[0], value[1], value[2]
+    raise Undecodable(f"task body: expected [name, args, kwargs], got {body[:80]!r}")
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception as error:  # a user's __repr__ may do anything; the refusal must still be said
+        return f"a {type(value).__name__} whose repr failed with {error!r}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _has_other_keys(value: Any) -> bool:
+    """Whether a dict inside has a key that JSON would silently turn into a str."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            if not all(isinstance(key, str) for key in item):
+                return True
+            pending.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            pending.extend(item)
+    return False
+
+
+def seconds(value: Any, what: str, *, least: float = 0.0) -> float:
+    """*value* as seconds; int, float and timedelta are taken, bool, NaN and infinity are not."""
+    total = getattr(value, "total_seconds", None)
+    number = total() if callable(total) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise WrongType(f"{what}: expected seconds as int, float or timedelta, got {value!r}")
+    if not least <= number < 1e10:
+        raise RefusedInput(f"{what}: expected seconds >= {least:g}, got {value!r}")
+    return float(number)

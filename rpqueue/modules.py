@@ -1,0 +1,72 @@
+"""new_rpqueue(): a module per App, with the names that ``rpqueue`` itself has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from .app import App
+from .errors import RefusedInput
+from .keys import name_text
+from .locks import NoLock
+from .running import CURRENT_TASK
+from .settings import Settings
+from .version import VERSION
+
+#: Public names that are methods of the App, or classes of its own.
+METHODS = (
+    "task periodic_task cron_task Task EnqueuedTask Data SimpleLock execute_tasks execute_task_threads flush_tasks result "
+    "results get_task call_task known_tasks known_queues queue_sizes clear_queue set_priority set_key_prefix "
+    "set_redis_connection set_redis_connection_settings script_load get_connection get_page read_deadletter delete_item"
+).split()
+
+#: The modules that new_rpqueue() made, by name.
+MODULES: dict[str, ModuleType] = {}
+
+
+def expose(app: App, namespace: dict[str, Any]) -> None:
+    """Give a module's namespace the names of an App."""
+    for name in METHODS:
+        namespace[name] = getattr(app, name)
+    namespace.update(
+        app=app, NoLock=NoLock, VERSION=VERSION, CURRENT_TASK=CURRENT_TASK, log_handler=logging.getLogger("rpqueue"),
+        logging=logging, new_rpqueue=new_rpqueue,
+    )  # fmt: skip
+
+
+def new_rpqueue(name: str, pfix: str | bytes | None = None) -> ModuleType:
+    """
+    A module like ``rpqueue`` itself, with a connection, settings and a registry of its own.
+
+    Args:
+        name: asking again for a name gives the same module.
+        pfix: its key prefix; None: "rpqueue", the default one.
+
+    Raises:
+        RefusedInput: the name is taken by a module with another prefix.
+    """
+    prefix = "rpqueue" if pfix is None else name_text(pfix, "pfix")
+    known = MODULES.get(name)
+    if known is not None:
+        if known.app.settings.key_prefix != prefix:
+            raise RefusedInput(
+                f"new_rpqueue({name!r}): expected prefix {known.app.settings.key_prefix!r}, which it was made with, "
+                f"got {prefix!r}; choose another name"
+            )
+        return known
+    module = ModuleType(f"rpqueue:{name}", f"The rpqueue named {name!r}, with prefix {prefix!r}.")
+    app = App(prefix=prefix, settings=Settings(vars(module)))
+    expose(app, vars(module))
+    MODULES[name] = module
+    return module
+
+
+def legacy_name(name: str, app: Callable[[], App]) -> Any:
+    """Names that are computed when asked for: ``CronTab``."""
+    if name == "CronTab":
+        from crontab import CronTab
+
+        return CronTab
+    raise AttributeError(f"module 'rpqueue' has no attribute {name!r}")

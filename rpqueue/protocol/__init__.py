@@ -1,0 +1,1 @@
+"""What is said to Redis, and what the replies mean. No I/O happens in here."""

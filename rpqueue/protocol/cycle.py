@@ -1,0 +1,90 @@
+"""One round of a worker: everything it has to say to some task queues, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..keys import AppKeys, QueueKeys
+from . import scripts
+from .moves import Rules, ms
+from .operation import Operation, Word
+
+
+class Ack(NamedTuple):
+    """A finished message. One that keeps no outcome and had its first delivery costs one word."""
+
+    id: str
+    token: int
+    keep_for: float = 0  #: seconds to keep the outcome; 0: none is kept
+    outcome: bytes = b""
+
+
+class Round(NamedTuple):
+    """What a round brought."""
+
+    now: float  #: epoch seconds by Redis's clock
+    stale: list[tuple[QueueKeys, str]]  #: acks that came too late: the lease had ended
+    claimed: list[tuple[QueueKeys, bytes, int, bytes]]  #: queue, id, token, message; in the order to run them
+    due: float  #: epoch seconds at which one of the queues needs a hand; 0: none does
+    ready: list[tuple[str, float]]  #: (name, priority) of the first queues in the index that have ready messages
+    hands: list[str]  #: queues in the index that have due or expired messages
+
+
+def cycle(
+    app: AppKeys,
+    queues: Sequence[QueueKeys],
+    acks: dict[str, list[Ack]],
+    *,
+    indexed: bool,
+    lease_for: float,
+    wanted: int,
+    starting: int,
+    limit: int,
+    rules: Rules,
+) -> Operation[Round]:
+    """
+    Ack, promote, reap and claim over *queues*, highest priority first.
+
+    Args:
+        app: holds the index, given when *indexed*.
+        queues: every queue that *acks* names must be among them.
+        acks: ``{queue name: [Ack]}``.
+        indexed: False on Cluster, where *queues* is one queue.
+        lease_for: seconds that a claim leases for, unless the message asks for less.
+        wanted: most messages to claim.
+        starting: how many of these start at once, so that their waiters are told.
+        limit: most messages of one queue to promote, and to reap.
+        rules: for what is reaped and given up.
+    """
+    keys: list[bytes] = [app.queues, app.ready_queues, app.due_queues, app.wake] if indexed else []
+    outcomes: list[bytes] = []
+    words: list[Word] = [str(ms(lease_for)), str(wanted), str(starting), str(limit)]
+    words += (str(rules.poison), str(rules.keep), "1" if indexed else "0", str(len(queues)))
+    for queue in queues:
+        keys += queue.block
+        plain, full = [], []
+        for ack in acks.get(queue.name, ()):
+            if ack.token == 1 and not ack.keep_for:
+                plain.append(ack.id)
+            else:
+                full.append(ack)
+        words += (queue.name, str(len(plain)), *plain, str(len(full)))
+        for ack in full:
+            words += (ack.id, str(ack.token), str(ms(ack.keep_for)), ack.outcome)
+            if ack.keep_for:
+                outcomes.append(queue.outcome(ack.id))
+    memo = app.memo if indexed else queues[0].memo
+
+    def read(reply: list[Any]) -> Round:
+        now, stale, claimed, due, ready, hands = reply
+        return Round(
+            now / 1000,
+            [(queues[number - 1], message_id.decode()) for number, message_id in stale],
+            [(queues[number - 1], message_id, token, message) for number, message_id, token, message in claimed],
+            due / 1000,
+            [(ready[at].decode(), float(ready[at + 1])) for at in range(0, len(ready), 2)],
+            [name.decode() for name in hands],
+        )
+
+    return Operation(scripts.load("cycle"), (*keys, *outcomes), words, read, memo)

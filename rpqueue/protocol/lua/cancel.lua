@@ -1,0 +1,33 @@
+-- Remove a message that has not started; it never runs after that.
+--
+-- KEYS[1..12] queue    see QueueKeys.block
+-- KEYS[13]    memo     string  this session's last call
+-- KEYS[14]    outcome  string  of the message
+-- ARGV[1]     number   int     of this call in its session
+-- ARGV[2]     id       text
+-- ARGV[3]     keep_for int     ms to remember that it was cancelled; 0: not at all
+-- ARGV[4]     outcome  JSON    what is remembered
+-- Returns 1 when it was removed, -1 when it had finished and its outcome was deleted, 0 when it is running or not known.
+-- O(ready) at worst; a message that was put in lately is found from the near end.
+-- Needs: queue, memo, publish
+local q, memo = queue_at(1), KEYS[13]
+local number, id, keep_for, outcome = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local answer = recall(memo, number)
+if answer then return answer end
+answer = 0
+if redis.call('ZREM', q.scheduled, id) == 1 or redis.call('HDEL', q.parked, id) == 1
+  or (redis.call('HEXISTS', q.messages, id) == 1 and not redis.call('ZSCORE', q.leased, id)
+      and redis.call('LREM', q.ready, -1, id) == 1) then
+  redis.call('HDEL', q.messages, id)
+  redis.call('HDEL', q.counts, id)
+  redis.call('HDEL', q.errors, id)
+  redis.call('HINCRBY', q.stats, 'cancelled', 1)
+  if keep_for > 0 then redis.call('SET', KEYS[14], outcome, 'PX', keep_for) end
+  publish(q, id, 'cancelled')
+  publish(q, '', 'done 1')
+  answer = 1
+elseif redis.call('HEXISTS', q.messages, id) == 0 and redis.call('DEL', KEYS[14]) == 1 then
+  answer = -1
+end
+if answer ~= 0 then remember(memo, number, answer) end
+return answer

@@ -1,0 +1,74 @@
+-- Put new messages into a queue, ready now or scheduled for later.
+--
+-- KEYS[1..12] queue         see QueueKeys.block
+-- KEYS[13]    memo          string  this session's last call
+-- KEYS[14]    queues        zset    known queues and their priorities (a data queue: data_queues)
+-- KEYS[15]    ready_queues  zset    tasks only; KEYS[14..17] are left out on Cluster
+-- KEYS[16]    due_queues    zset    tasks only
+-- KEYS[17]    app_wake      list    tasks only
+-- ARGV[1]     number        int     of this call in its session
+-- ARGV[2]     name          text    of the queue
+-- ARGV[3]     delay         int     ms until the messages are due; 0: ready now
+-- ARGV[4]     tail          text    of the header: see header_tail()
+-- ARGV[5]     chosen        0|1     1: a user chose the ids, so they may come again after they are done
+-- ARGV[6..n]  messages      id, body, id, body, ...
+-- Returns now (ms). An id that is in the queue already with the same body stays as it is; with another body the reply
+-- is {0, id} and nothing was written.
+-- O(messages). Begins with a growing write: refused whole at maxmemory.
+-- Needs: now, queue, memo, wake, index
+local q, memo = queue_at(1), KEYS[13]
+local number, name, delay, tail, chosen = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
+local done = recall(memo, number)
+if done then return done end
+local now = now_ms()
+
+local ids = {}
+for i = 6, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+local present = chosen and redis.call('HMGET', q.messages, unpack(ids)) or {}
+local fields, fresh, fences, moves, bodies = {}, {}, {}, {}, {}
+local header = string.format('1 %.0f', now + delay) .. tail .. '|'
+for i, id in ipairs(ids) do
+  local body = ARGV[5 + 2 * i]
+  -- It may also stand earlier in this call.
+  local other = present[i] and string.match(present[i], '^[^|]*|(.*)$') or bodies[id]
+  if present[i] or other then
+    if other ~= body then return {0, id} end
+  else
+    bodies[id] = body
+    fresh[#fresh + 1] = id
+    fields[#fields + 1] = id
+    fields[#fields + 1] = header .. body
+    fences[#fences + 1] = id
+    -- The id may have been used before, so its first token must be greater than any it had then.
+    fences[#fences + 1] = string.format('%.0f 0 0 0', now)
+    moves[#moves + 1] = now + delay
+    moves[#moves + 1] = id
+  end
+end
+
+if #fresh > 0 then
+  -- These reads also refuse keys of a wrong type before anything is written.
+  local was_ready, was_due = redis.call('LLEN', q.ready) > 0, next_due(q)
+  redis.call('HSET', q.messages, unpack(fields))
+  if chosen then redis.call('HSET', q.counts, unpack(fences)) end
+  if delay > 0 then
+    redis.call('ZADD', q.scheduled, unpack(moves))
+  else
+    redis.call('RPUSH', q.ready, unpack(fresh))
+  end
+  redis.call('HINCRBY', q.stats, 'seen', #fresh)
+  local news = delay == 0 and not was_ready or delay > 0 and (not was_due or now + delay < was_due)
+  if news then
+    if KEYS[15] then
+      -- Known from its first message on, even if that is not due yet.
+      redis.call('ZADD', KEYS[14], 'NX', 'inf', name)
+      reindex(q, name, 14)
+      wake(KEYS[17], name)
+    elseif KEYS[14] then
+      redis.call('ZADD', KEYS[14], 0, name)
+    end
+    wake(q.wake, name)
+  end
+end
+remember(memo, number, now)
+return now

@@ -1,0 +1,49 @@
+-- A leased message failed: schedule its next delivery, or bury it when it has none left.
+--
+-- KEYS[1..12] queue    see QueueKeys.block
+-- KEYS[13]    memo     string  this session's last call
+-- KEYS[14..17] index   queues, ready_queues, due_queues, wake of the app; left out on Cluster and for data queues
+-- ARGV[1]     number   int     of this call in its session
+-- ARGV[2]     id       text
+-- ARGV[3]     token    int
+-- ARGV[4]     delay    int     ms until the next delivery; 0: ready at once
+-- ARGV[5]     error    JSON    object that says what happened, or empty
+-- ARGV[6]     reason   text    'failed', or 'undecodable', which has no further delivery
+-- ARGV[7]     kind     text    'tasks' or 'data'
+-- ARGV[8]     poison   int     crashes after which a message is buried; 0: never
+-- ARGV[9]     keep     int     failed messages of one queue to keep; 0: none
+-- ARGV[10]    name     text    of the queue
+-- Returns where the message went: 'ready', 'scheduled', 'dead' or 'failed'; 'stale' when the token holds no lease.
+-- O(log(leased)). Begins with a freeing write: works at maxmemory.
+-- Needs: now, queue, memo, header, counts, wake, publish, index, bury, end_lease
+local q, memo = queue_at(1), KEYS[13]
+local number, id, token, delay, error_json, reason = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local rules = {kind = ARGV[7], poison = tonumber(ARGV[8]), keep = tonumber(ARGV[9])}
+local verdict = recall(memo, number)
+if verdict then return verdict end
+local now = now_ms()
+if not held(q, {id}, {token})[1] then
+  redis.call('HINCRBY', q.stats, 'stale', 1)
+  return 'stale'
+end
+redis.call('ZREM', q.leased, id)
+redis.call('HSET', q.errors, id, string.format('%s %.0f|', reason, now) .. error_json)
+local counts = counts_of(q, id)
+counts.failures = counts.failures + 1
+if reason == 'undecodable' then
+  counts.fence = counts.fence + 1
+  write_counts(q, id, counts)
+  bury(q, id, 'dead', reason, now, 0, 0)
+  verdict = 'dead'
+else
+  verdict = end_lease(q, id, counts, rules, now, reason, delay)
+end
+redis.call('HINCRBY', q.stats, 'errors', 1)
+publish(q, '', 'done 1')
+if verdict == 'ready' or verdict == 'scheduled' then
+  reindex(q, ARGV[10], 14)
+  if KEYS[17] then wake(KEYS[17], ARGV[10]) end
+  wake(q.wake, ARGV[10])
+end
+remember(memo, number, verdict)
+return verdict

@@ -1,0 +1,32 @@
+-- Enqueue a recurring task for one slot, if nobody did so yet: compare-and-set on the schedule's next slot.
+--
+-- KEYS[1..12] queue      see QueueKeys.block
+-- KEYS[13]    schedules  hash    schedule name -> next slot, ms
+-- KEYS[14..17] index     queues, ready_queues, due_queues, wake of the app; left out on Cluster
+-- ARGV[1]     name       text    of the queue
+-- ARGV[2]     schedule   text    its name
+-- ARGV[3]     slot       int     ms, as the caller read it; empty: the schedule has none yet
+-- ARGV[4]     next       int     ms, the slot after that
+-- ARGV[5]     id         text    of the message; empty: only set the next slot
+-- ARGV[6]     tail       text    of the header: see header_tail()
+-- ARGV[7]     body       JSON
+-- ARGV[8]     early      0|1     1: fire even if the slot has not come
+-- Returns {fired, stored, now}: fired 1 when this call won the slot, else 0; stored the next slot that now holds (ms).
+-- O(1). Sent twice, the second call finds the slot moved and fires nothing.
+-- Needs: now, queue, wake, index
+local q, schedules = queue_at(1), KEYS[13]
+local name, schedule, slot, next_slot, id, tail, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local now = now_ms()
+local stored = redis.call('HGET', schedules, schedule) or ''
+if stored ~= slot or (slot ~= '' and ARGV[8] ~= '1' and tonumber(slot) > now) then return {0, stored, now} end
+redis.call('HSET', schedules, schedule, next_slot)
+if id == '' then return {1, next_slot, now} end
+if redis.call('HSETNX', q.messages, id, string.format('1 %.0f', now) .. tail .. '|' .. body) == 1 then
+  redis.call('HSET', q.counts, id, string.format('%.0f 0 0 0', now))
+  redis.call('RPUSH', q.ready, id)
+  redis.call('HINCRBY', q.stats, 'seen', 1)
+  reindex(q, name, 14)
+  if KEYS[17] then wake(KEYS[17], name) end
+  wake(q.wake, name)
+end
+return {1, next_slot, now}

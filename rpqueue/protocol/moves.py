@@ -1,0 +1,191 @@
+"""
+The moves of a message, one function each: what is said to Redis, and what its answer means.
+
+Tasks and data queues share them. *index* are the app's keys that a move keeps true, or ``()`` on Cluster, where no script
+may touch them together with a queue's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ..errors import IdTaken
+from ..keys import QueueKeys
+from ..states import State
+from . import scripts
+from .operation import Operation, Word
+
+Index = tuple[bytes, ...]
+Lease = tuple[str, "int | str"]  #: id and token; an empty token stands for whoever holds the lease
+Reason = Literal["unstarted", "interrupted", "crashed"]
+
+
+class Rules(NamedTuple):
+    """What becomes of messages that are given up."""
+
+    kind: Literal["tasks", "data"]
+    poison: int = 0  #: crashes after which a message is buried, whatever its attempts say; 0: never
+    keep: int = 0  #: failed messages of one queue to keep; 0: none
+
+
+def ms(seconds: float) -> int:
+    """Seconds as whole milliseconds, never 0 unless *seconds* is."""
+    return max(round(seconds * 1000), 1) if seconds > 0 else 0
+
+
+def _texts(reply: list[bytes]) -> list[str]:
+    return [text.decode() for text in reply]
+
+
+def enqueue(
+    keys: QueueKeys,
+    index: Index,
+    messages: Sequence[tuple[str, bytes]],
+    *,
+    delay: float = 0,
+    tail: str = "",
+    chosen: bool = False,
+) -> Operation[float]:
+    """
+    New messages, ready or scheduled.
+
+    Args:
+        messages: ``(id, body)``, at most 3,000.
+        delay: seconds until they are due.
+        tail: of their header, from `messages.header_tail`.
+        chosen: whether a user chose the ids. Then an id that is there already with the same body is left as it is.
+
+    Returns:
+        The instant by Redis's clock. Reading the reply raises IdTaken when an id is there with another body.
+    """
+    words: list[Word] = [keys.name, str(ms(delay)), tail, "1" if chosen else "0"]
+    for message_id, body in messages:
+        words += (message_id, body)
+
+    def read(reply: Any) -> float:
+        if isinstance(reply, list):
+            raise IdTaken(
+                f"id {reply[1].decode()!r}: expected one that queue {keys.name!r} does not hold, but another message "
+                "has it; choose another id, or wait until that message is done"
+            )
+        return int(reply) / 1000
+
+    return Operation(scripts.load("enqueue"), (*keys.block, *index), words, read, keys.memo)
+
+
+def ack(keys: QueueKeys, leases: Iterable[Lease]) -> Operation[list[str]]:
+    """Leased → done. Returns the ids that were held."""
+    words = [word for message_id, token in leases for word in (message_id, str(token))]
+    return Operation(scripts.load("ack"), keys.block, words, _texts, keys.memo)
+
+
+def extend(keys: QueueKeys, leases: Iterable[tuple[str, int | str, float]], lease_for: float) -> Operation[list[str]]:
+    """Push leases out to *lease_for* seconds from now, none past its deadline (epoch seconds; 0: none). Returns the held ids."""
+    words: list[Word] = [str(ms(lease_for))]
+    for message_id, token, deadline in leases:
+        words += (message_id, str(token), str(ms(deadline)))
+    return Operation(scripts.load("extend"), keys.block, words, _texts)
+
+
+def fail(
+    keys: QueueKeys,
+    index: Index,
+    lease: Lease,
+    rules: Rules,
+    *,
+    delay: float = 0,
+    error: bytes = b"",
+    reason: Literal["failed", "undecodable"] = "failed",
+) -> Operation[str]:
+    """Leased → scheduled, ready or buried. Returns where it went, ``"stale"`` when the lease was not held."""
+    words: list[Word] = [lease[0], str(lease[1]), str(ms(delay)), error, reason]
+    words += (rules.kind, str(rules.poison), str(rules.keep), keys.name)
+    return Operation(scripts.load("fail"), (*keys.block, *index), words, lambda reply: str(reply.decode()), keys.memo)
+
+
+def release(
+    keys: QueueKeys, index: Index, leases: Iterable[tuple[str, int | str, Reason]], rules: Rules, *, delay: float = 0
+) -> Operation[dict[str, str]]:
+    """End leases early. Returns ``{id: where it went}`` of those that were held."""
+    words: list[Word] = [keys.name, rules.kind, str(rules.poison), str(rules.keep), str(ms(delay))]
+    for message_id, token, reason in leases:
+        words += (message_id, str(token), reason)
+
+    def read(reply: list[list[bytes]]) -> dict[str, str]:
+        return {message_id.decode(): place.decode() for message_id, place in reply}
+
+    return Operation(scripts.load("release"), (*keys.block, *index), words, read, keys.memo)
+
+
+def park(keys: QueueKeys, leases: Iterable[tuple[str, int, str]]) -> Operation[list[str]]:
+    """Leased → parked, for ``(id, token, task name)``. Returns the ids that were held."""
+    words = [str(word) for lease in leases for word in lease]
+    return Operation(scripts.load("park"), keys.block, words, _texts)
+
+
+def unpark(keys: QueueKeys, index: Index, ids: Iterable[str]) -> Operation[int]:
+    """Parked → ready, at the head. Returns how many."""
+    return Operation(scripts.load("unpark"), (*keys.block, *index), [keys.name, *ids], int)
+
+
+def redrive(
+    keys: QueueKeys, index: Index, grave: State, ids: Sequence[str] = (), limit: int = 1000
+) -> Operation[list[str]]:
+    """Buried → ready: these ids, or the *limit* oldest. Returns the ids that went back."""
+    words = [keys.name, grave.value, str(limit), *ids]
+    return Operation(scripts.load("redrive"), (*keys.block, *index), words, _texts)
+
+
+def cancel(keys: QueueKeys, message_id: str, keep_for: float) -> Operation[int]:
+    """Remove what has not started. 1: removed; -1: it had finished, its outcome is deleted; 0: running or not known."""
+    words: list[Word] = [message_id, str(ms(keep_for)), '{"state":"cancelled"}']
+    return Operation(scripts.load("cancel"), (*keys.block, keys.outcome(message_id)), words, int, keys.memo)
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where one message is, and what happened to it."""
+
+    id: str
+    state: State | None  #: None: nothing is known of the id
+    at: float  #: epoch seconds: when it is due, its lease ends, or it was buried; 0 when it is ready or gone
+    now: float  #: epoch seconds by Redis's clock
+    failures: int
+    crashes: int
+    interruptions: int
+    message: bytes  #: header and body, empty when it is gone
+    reason: str  #: why it was buried or failed last, empty when it never did
+    error: bytes  #: JSON of its last error, or empty
+    outcome: bytes  #: JSON of what it ended with, or empty
+
+
+def whereabouts(keys: QueueKeys, ids: Sequence[str]) -> Operation[list[Whereabouts]]:
+    """Where messages are. Writes nothing."""
+
+    def read(reply: list[Any]) -> list[Whereabouts]:
+        now = int(reply[0]) / 1000
+        return [_whereabouts(message_id, now, row) for message_id, row in zip(ids, reply[1:], strict=True)]
+
+    outcomes = (keys.outcome(message_id) for message_id in ids)
+    return Operation(scripts.load("states"), (*keys.block, *outcomes), tuple(ids), read)
+
+
+def _whereabouts(message_id: str, now: float, row: list[bytes]) -> Whereabouts:
+    state, at, counts, message, last, outcome = row
+    _, failures, crashes, interruptions = (int(word) for word in (counts or b"1 0 0 0").split())
+    reason, _, error = last.partition(b"|")
+    return Whereabouts(
+        message_id,
+        None if state == b"gone" else State(state.decode()),
+        float(at) / 1000,
+        now,
+        failures,
+        crashes,
+        interruptions,
+        message,
+        reason.partition(b" ")[0].decode(),
+        error,
+        outcome,
+    )
