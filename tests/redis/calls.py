@@ -1,0 +1,192 @@
+"""Calls of the scripts with their keys and arguments in the order of their headers: one function per script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rpqueue.messages import header_tail
+from tests.redis.harness import SESSION, Queue
+
+#: One full ack of a cycle: id, token, ms to keep the outcome, outcome.
+FullAck = tuple[str, int, int, str]
+
+
+class Round(NamedTuple):
+    """What cycle returns."""
+
+    now: int
+    stale: list[Any]
+    claimed: list[Any]
+    due: int
+    ready: list[str]
+    hands: list[str]
+
+    @property
+    def ids(self) -> list[str]:
+        return [lease[1] for lease in self.claimed]
+
+
+class Haul(NamedTuple):
+    """What lease returns."""
+
+    now: int
+    items: list[Any]
+    due: int
+
+    @property
+    def ids(self) -> list[str]:
+        return [item[0] for item in self.items]
+
+
+def enqueue(
+    queue: Queue,
+    messages: Mapping[str, str] | Sequence[tuple[str, str]],
+    *,
+    delay: int = 0,
+    chosen: bool = False,
+    lease: float = 0,
+    attempts: int = 1,
+    flags: int = 0,
+    number: int | None = None,
+    on_cluster: bool = False,
+) -> Any:
+    index = queue.index_keys if queue.kind == "tasks" else (queue.app.data_queues,)
+    pairs = messages.items() if isinstance(messages, Mapping) else messages
+    words = [word for pair in pairs for word in pair]
+    return queue.call(
+        "enqueue",
+        [queue.memo, *(() if on_cluster else index)],
+        [number or queue.number(), queue.name, delay, header_tail(lease, attempts, flags), int(chosen), *words],
+    )
+
+
+def cycle(
+    *queues: Queue,
+    done: Sequence[str] = (),
+    full: Sequence[FullAck] = (),
+    acks: Mapping[str, tuple[Sequence[str], Sequence[FullAck]]] | None = None,
+    wanted: int = 10,
+    starting: int = 10,
+    worker_ttl: int = 15_000,
+    limit: int = 100,
+    poison: int = 3,
+    keep: int = 100,
+    indexed: bool = True,
+    number: int | None = None,
+) -> Round:
+    """`done` and `full` are acks of the first queue; `acks` has those of queues by name."""
+    first = queues[0]
+    said = dict(acks or {}) or {first.name: (done, full)}
+    words: list[Any] = []
+    outcomes = []
+    for queue in queues:
+        plain_ids, full_acks = said.get(queue.name, ((), ()))
+        words += [queue.name, len(plain_ids), *plain_ids, len(full_acks), *(word for ack in full_acks for word in ack)]
+        outcomes += [queue.keys.outcome(ack[0]) for ack in full_acks if ack[2]]
+    keys = [
+        *[first.app.memo(SESSION), *(first.index_keys if indexed else ())],
+        *[key for queue in queues for key in queue.keys.block],
+        *outcomes,
+    ]
+    head = [number or first.number(), worker_ttl, wanted, starting, limit, poison, keep, int(indexed), len(queues)]
+    return Round(*first.run("cycle", keys, [*head, *words]))
+
+
+def lease(queue: Queue, wanted: int, lease_for: int, *, limit: int = 100, number: int | None = None) -> Haul:
+    return Haul(*queue.call("lease", [queue.memo], [number or queue.number(), wanted, lease_for, limit]))
+
+
+def ack(queue: Queue, *leases: tuple[str, int | str], number: int | None = None) -> Any:
+    return queue.call("ack", [queue.memo], [number or queue.number(), *(word for pair in leases for word in pair)])
+
+
+def extend(queue: Queue, lease_for: int, *leases: tuple[str, int | str, int]) -> Any:
+    """The deadlines are since the queue's start; 0 is none."""
+    words: list[Any] = []
+    for id, token, deadline in leases:
+        words += [id, token, deadline and deadline + queue.clock.start]
+    return queue.call("extend", [], [lease_for, *words])
+
+
+def fail(
+    queue: Queue,
+    id: str,
+    token: int,
+    *,
+    delay: int = 0,
+    error: str = '{"type":"Oops"}',
+    reason: str = "failed",
+    poison: int = 3,
+    keep: int = 100,
+    number: int | None = None,
+) -> Any:
+    return queue.call(
+        "fail",
+        [queue.memo, *queue.index_keys],
+        [number or queue.number(), id, token, delay, error, reason, queue.kind, poison, keep, queue.name],
+    )
+
+
+def release(
+    queue: Queue,
+    *leases: tuple[str, int | str, str],
+    delay: int = 0,
+    poison: int = 3,
+    keep: int = 100,
+    number: int | None = None,
+) -> Any:
+    return queue.call(
+        "release",
+        [queue.memo, *queue.index_keys],
+        [
+            number or queue.number(),
+            queue.name,
+            queue.kind,
+            poison,
+            keep,
+            delay,
+            *(word for lease in leases for word in lease),
+        ],
+    )
+
+
+def cancel(queue: Queue, id: str, *, keep_for: int = 0, outcome: str = "", number: int | None = None) -> Any:
+    return queue.call("cancel", [queue.memo, queue.keys.outcome(id)], [number or queue.number(), id, keep_for, outcome])
+
+
+def park(queue: Queue, *leases: tuple[str, int, str]) -> Any:
+    return queue.call("park", [], [word for lease in leases for word in lease])
+
+
+def unpark(queue: Queue, *ids: str) -> Any:
+    return queue.call("unpark", queue.index_keys, [queue.name, *ids])
+
+
+def redrive(queue: Queue, grave: str, *ids: str, limit: int = 100) -> Any:
+    return queue.call("redrive", queue.index_keys, [queue.name, grave, limit, *ids])
+
+
+def states(queue: Queue, *ids: str) -> Any:
+    return queue.call("states", [queue.keys.outcome(id) for id in ids], ids)
+
+
+def fire(
+    queue: Queue,
+    schedule: str,
+    slot: int | str,
+    next_slot: int,
+    *,
+    id: str = "",
+    body: str = "[]",
+    early: bool = False,
+    lease: float = 0,
+    attempts: int = 1,
+    flags: int = 0,
+) -> Any:
+    """Slots are in Redis's milliseconds."""
+    return queue.call(
+        "fire",
+        [queue.keys.schedules, *queue.index_keys],
+        [queue.name, schedule, slot, next_slot, id, header_tail(lease, attempts, flags), body, int(early)],
+    )

@@ -1,0 +1,218 @@
+"""enqueue.lua: new messages are ready or scheduled, once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rpqueue.messages import Flags
+from tests.redis.calls import ack, cancel, cycle, enqueue, lease
+from tests.redis.harness import Queue
+
+
+@pytest.mark.any_server
+def test_messages_are_ready_in_the_order_of_the_call(queue: Queue) -> None:
+    now = enqueue(queue, {"a": "[1]", "b": "[2]"})
+    enqueue(queue, {"c": "[3]"})
+    assert queue.state() == {"ready": ["a", "b", "c"]}
+    assert queue.message("a") == f"1 {now}|[1]"
+    assert queue.stats() == {"seen": 3}
+    assert queue.wakes() == (True, True)
+    assert queue.index() == {"priority": float("inf"), "ready": float("inf"), "due": None}
+
+
+@pytest.mark.any_server
+def test_a_delay_schedules_by_the_clock_of_redis(queue: Queue) -> None:
+    now = enqueue(queue, {"a": "1", "b": "2"}, delay=5000)
+    assert queue.since_start(now) == queue.after()
+    due = queue.since_start(now) + 5000
+    assert queue.state() == {"scheduled": {"a": due, "b": due}}
+    assert queue.message("b") == f"1 {now + 5000}|2"
+    assert queue.index() == {"priority": float("inf"), "ready": None, "due": due}
+
+
+def test_a_header_says_lease_attempts_and_flags_where_they_differ(queue: Queue) -> None:
+    now = enqueue(queue, {"a": "1"}, lease=2.5, attempts=4, flags=Flags.USE_DEAD | Flags.WATCHED)
+    assert queue.message("a") == f"1 {now} 2500 4 3|1"
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_call_that_is_sent_twice_enqueues_once(queue: Queue, chosen: bool) -> None:
+    first = enqueue(queue, {"a": "1"}, chosen=chosen, number=7)
+    assert enqueue(queue, {"a": "1"}, chosen=chosen, number=7) == first
+    assert queue.state()["ready"] == ["a"]
+    assert queue.stats() == {"seen": 1}
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_call_that_is_sent_again_after_the_message_was_done_does_not_bring_it_back(
+    queue: Queue, chosen: bool
+) -> None:
+    first = enqueue(queue, {"a": "1"}, chosen=chosen, number=7)
+    worker = Queue(queue.client, like=queue)
+    [_, _, token, _] = cycle(worker).claimed[0]
+    # By ack.lua, whose memo is another session's.
+    worker.call("ack", [queue.keys.memo(b"other")], [1, "a", token])
+    assert enqueue(queue, {"a": "1"}, chosen=chosen, number=7) == first
+    assert queue.state() == {}
+
+
+def test_only_the_last_call_of_a_session_is_remembered(queue: Queue) -> None:
+    enqueue(queue, {"a": "1"}, number=1)
+    enqueue(queue, {"b": "1"}, number=2)
+    assert queue.client.keys(b"*memo*") == [queue.memo]
+    assert 0 < queue.client.pttl(queue.memo) <= 60_000
+
+
+def test_a_chosen_id_begins_with_a_token_that_no_lease_had_before(queue: Queue) -> None:
+    now = enqueue(queue, {"a": "1"}, chosen=True)
+    assert queue.state() == {"ready": ["a"], "counts": {"a": f"{now} 0 0 0"}}
+    used = cycle(queue).claimed[0][2]
+    ack(queue, ("a", used))
+    assert queue.state() == {}
+    later = enqueue(queue, {"a": "1"}, chosen=True)
+    while later == now:  # a millisecond has to pass, which a slow machine lets pass anyhow
+        cancel(queue, "a")
+        later = enqueue(queue, {"a": "1"}, chosen=True)
+    assert cycle(queue).claimed[0][2] > used
+    assert ack(queue, ("a", used)) == [], "the holder of the first life does not end the second"
+
+
+@pytest.mark.parametrize("place", ["ready", "scheduled", "leased", "dead"])
+def test_a_chosen_id_with_the_same_body_stays_where_it_is(queue: Queue, place: str) -> None:
+    queue.given(
+        **{place: {"ready": ["a"], "leased": {"a": (60_000, 1)}}.get(place, {"a": 60_000})}, bodies={"a": "[1]"}
+    )
+    before = queue.state()
+    assert queue.since_start(enqueue(queue, {"a": "[1]"}, chosen=True)) == queue.after()
+    assert queue.state() == before
+
+
+@pytest.mark.any_server
+def test_a_chosen_id_with_another_body_refuses_the_whole_call(queue: Queue) -> None:
+    queue.given(ready=["b"], bodies={"b": "[1]"})
+    before = queue.snapshot()
+    assert enqueue(queue, {"a": "1", "b": "[2]", "c": "3"}, chosen=True) == [0, "b"]
+    assert queue.snapshot() == before
+
+
+def test_a_body_with_bars_is_compared_whole(queue: Queue) -> None:
+    enqueue(queue, {"a": '"x|y"'}, chosen=True)
+    assert enqueue(queue, {"a": '"z|y"'}, chosen=True) == [0, "a"]
+    enqueue(queue, {"a": '"x|y"'}, chosen=True)
+    assert queue.state()["ready"] == ["a"]
+
+
+def test_a_chosen_id_twice_in_one_call_is_one_message(queue: Queue) -> None:
+    now = enqueue(queue, [("a", "1"), ("b", "2"), ("a", "1")], chosen=True)
+    assert queue.state() == {"ready": ["a", "b"], "counts": {"a": f"{now} 0 0 0", "b": f"{now} 0 0 0"}}
+    assert queue.stats() == {"seen": 2}
+
+
+def test_a_chosen_id_twice_in_one_call_with_two_bodies_refuses_the_call(queue: Queue) -> None:
+    assert enqueue(queue, [("a", "1"), ("a", "2")], chosen=True) == [0, "a"]
+    assert queue.state() == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "delay", "woken"),
+    [
+        ({}, 0, True),
+        ({"ready": ["x"]}, 0, False),
+        ({"scheduled": {"x": 60_000}}, 0, True),
+        ({}, 5000, True),
+        ({"ready": ["x"]}, 5000, True),
+        ({"scheduled": {"x": 60_000}}, 5000, True),
+        ({"scheduled": {"x": 60_000}}, 600_000, False),
+        ({"leased": {"x": (60_000, 1)}}, 600_000, False),
+    ],
+)
+def test_a_worker_is_woken_by_news_only(queue: Queue, before: dict, delay: int, woken: bool) -> None:
+    queue.given(**before)
+    enqueue(queue, {"a": "1"}, delay=delay)
+    assert queue.wakes() == (woken, woken)
+    queue.state()
+
+
+def test_the_token_of_the_app_names_the_queue_and_goes_after_a_minute(queue: Queue) -> None:
+    enqueue(queue, {"a": "1"})
+    Queue(queue.client, "other", like=queue)
+    enqueue(Queue(queue.client, "other", like=queue), {"b": "1"})
+    assert queue.client.lrange(queue.app.wake, 0, -1) == [b"mail"], "one token is enough"
+    assert 59_000 < queue.client.pttl(queue.app.wake) <= 60_000
+    assert 59_000 < queue.client.pttl(queue.keys.wake) <= 60_000
+
+
+def test_a_priority_that_was_set_stays_and_is_indexed(queue: Queue) -> None:
+    queue.client.zadd(queue.app.queues, {"mail": 3})
+    enqueue(queue, {"a": "1"})
+    assert queue.index() == {"priority": 3, "ready": 3, "due": None}
+
+
+def test_a_data_queue_is_known_as_such_and_not_indexed(items: Queue) -> None:
+    enqueue(items, {"a": "1"})
+    enqueue(items, {"b": "1"}, delay=5000)
+    assert items.client.zrange(items.app.data_queues, 0, -1) == [b"mail"]
+    assert items.wakes() == (True, False)
+    assert items.lasting() == {"messages", "ready", "scheduled", "stats", "data_queues"}
+
+
+def test_on_cluster_nothing_outside_the_slot_is_touched(queue: Queue) -> None:
+    enqueue(queue, {"a": "1"}, on_cluster=True)
+    assert all(key.startswith(queue.keys.stem) for key in queue.client.keys())
+    assert queue.wakes() == (True, False)
+
+
+BODIES = [
+    "[]",
+    "{}",
+    "[[],{},[[]]]",
+    str(2**63),
+    str(-(2**63) - 1),
+    repr(0.1 + 0.2),
+    "1e400",
+    "1.0",
+    "null",
+    '"\\u0000"',
+    '"nul\\u0000in the middle"',
+    '"ü|€|𝄞"',
+    '"\\ud83d\\ude00"',
+    '{"b": 1,  "a":\t2}',
+    json.dumps("x" * 65_536),
+]
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body[:24])
+def test_bodies_come_back_byte_for_byte_from_every_delivery_and_from_the_memo(items: Queue, body: str) -> None:
+    enqueue(items, {"a": body}, attempts=9)
+    for number in (101, 102):
+        for _ in ("sent", "sent again"):
+            [[_, token, message]] = lease(items, 1, 60_000, number=number).items
+            assert message.partition("|")[2] == body
+        items.client.zadd(items.keys.leased, {"a": items.clock.start - 1})
+    for _ in ("taken for good", "sent again"):
+        [[_, token, message]] = lease(items, 1, 0, number=103).items
+        assert (token, message.partition("|")[2]) == (3, body)
+    assert items.state() == {}
+
+
+def test_a_raw_nul_and_bytes_that_are_no_text_pass_as_well(items: Queue) -> None:
+    body = b'"\x00\xff|\r\n"'
+    items.client.hset(items.keys.messages, "a", b"1 1 0 9 0|" + body)
+    items.client.rpush(items.keys.ready, "a")
+    words = [items.number(), 1, 0, 100]
+    for _ in ("sent", "sent again"):
+        from tests.redis.harness import run
+
+        reply = run(items.client, "lease", [*items.keys.block, items.memo], words)
+        assert reply[1] == [[b"a", 1, b"1 1 0 9 0|" + body]]
+
+
+def test_a_thousand_messages_go_in_one_call(queue: Queue) -> None:
+    ids = [f"id{n:04}" for n in range(1000)]
+    enqueue(queue, dict.fromkeys(ids, "1"), chosen=True)
+    assert queue.state()["ready"] == ids
+    assert queue.stats() == {"seen": 1000}
