@@ -1,9 +1,9 @@
 """
 A queue in a state that a test writes, and read back whole after a call.
 
-Instants are milliseconds since the queue object was made: `given(leased={"a": (5000, 1)})` writes a lease that ends five
-seconds from then, and an untouched lease reads `(5000, 1)` again. What a script wrote by its own clock is compared with
-`queue.after(5000)`: five seconds after the last call, exactly, whatever that call took.
+Instants are milliseconds since the queue object was made: `given(leased={"a": (5000, 1)})` writes a lease that ends
+five seconds from then, and an untouched lease reads `(5000, 1)` again. What a script wrote by its own clock is compared
+with `queue.after(5000)`: five seconds after the last call, exactly, whatever that call took.
 """
 
 from __future__ import annotations

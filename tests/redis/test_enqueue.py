@@ -8,7 +8,7 @@ import pytest
 
 from rpqueue.messages import Flags
 from tests.redis.calls import ack, cancel, cycle, enqueue, lease
-from tests.redis.harness import Queue
+from tests.redis.harness import Queue, run
 
 
 @pytest.mark.any_server
@@ -161,7 +161,7 @@ def test_a_data_queue_is_known_as_such_and_not_indexed(items: Queue) -> None:
 
 def test_on_cluster_nothing_outside_the_slot_is_touched(queue: Queue) -> None:
     enqueue(queue, {"a": "1"}, on_cluster=True)
-    assert all(key.startswith(queue.keys.stem) for key in queue.client.keys())
+    assert all(key.startswith(queue.keys.stem) for key in queue.client.scan_iter())
     assert queue.wakes() == (True, False)
 
 
@@ -205,8 +205,6 @@ def test_a_raw_nul_and_bytes_that_are_no_text_pass_as_well(items: Queue) -> None
     items.client.rpush(items.keys.ready, "a")
     words = [items.number(), 1, 0, 100]
     for _ in ("sent", "sent again"):
-        from tests.redis.harness import run
-
         reply = run(items.client, "lease", [*items.keys.block, items.memo], words)
         assert reply[1] == [[b"a", 1, b"1 1 0 9 0|" + body]]
 

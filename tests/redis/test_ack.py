@@ -1,0 +1,95 @@
+"""ack.lua: held messages are done and gone; a stale token changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.redis.calls import ack, release
+from tests.redis.harness import SESSION, Queue
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize(
+    ("before", "leases", "reply", "after"),
+    [
+        ({"leased": {"a": (9000, 1)}}, [("a", 1)], ["a"], {}),
+        ({"leased": {"a": (9000, 1), "b": (9000, 1)}}, [("b", 1)], ["b"], {"leased": {"a": (9000, 1)}}),
+        ({"leased": {"a": (9000, 1), "b": (9000, 4)}}, [("b", 4), ("a", 1)], ["b", "a"], {}),
+        ({"leased": {"a": (9000, 2)}}, [("a", 1)], [], {"leased": {"a": (9000, 2)}, "counts": {"a": "2 0 0 0"}}),
+        ({"leased": {"a": (9000, 1)}}, [("a", 2)], [], {"leased": {"a": (9000, 1)}}),
+        ({"leased": {"a": (9000, 7)}}, [("a", "")], ["a"], {}),
+        ({"ready": ["a"]}, [("a", 1)], [], {"ready": ["a"]}),
+        ({"ready": ["a"]}, [("a", "")], [], {"ready": ["a"]}),
+        ({"scheduled": {"a": 9000}}, [("a", 1)], [], {"scheduled": {"a": 9000}}),
+        ({"dead": {"a": 0}}, [("a", "")], [], {"dead": {"a": 0}, "errors": {"a": "dead|"}}),
+        ({"leased": {"a": (9000, 1)}}, [("x", 1), ("a", 1), ("y", "")], ["a"], {}),
+        ({"leased": {"a": (-9000, 1)}}, [("a", 1)], ["a"], {}),
+        ({}, [("a", 1)], [], {}),
+    ],
+    ids=[
+        "held",
+        "one of two",
+        "in the order of the call",
+        "an older token",
+        "a token that was never given",
+        "no token: whoever holds it",
+        "ready",
+        "ready, no token",
+        "scheduled",
+        "dead",
+        "among strangers",
+        "expired, not reaped yet",
+        "nothing is there",
+    ],
+)
+def test_what_is_held_is_done_and_nothing_else(
+    queue: Queue, before: dict, leases: list, reply: list, after: dict
+) -> None:
+    queue.given(**before)
+    assert ack(queue, *leases) == reply
+    assert queue.state() == after
+    stats = queue.stats()
+    assert (stats.get("done", 0), stats.get("stale", 0)) == (len(reply), len(leases) - len(reply))
+
+
+def test_counts_and_errors_go_with_the_message(queue: Queue) -> None:
+    queue.given(leased={"a": (9000, 3), "b": (9000, 1)}, counts={"a": "3 1 1 0"}, attempts=9)
+    queue.client.hset(queue.keys.errors, "a", "failed 1|{}")
+    assert ack(queue, ("a", 3)) == ["a"]
+    assert queue.state() == {"leased": {"b": (9000, 1)}}
+
+
+@pytest.mark.any_server
+def test_an_ack_that_is_sent_twice_is_answered_twice_and_counted_once(queue: Queue) -> None:
+    queue.given(leased={"a": (9000, 1)})
+    assert [ack(queue, ("a", 1), ("b", 1), number=5) for _ in range(2)] == [["a"], ["a"]]
+    assert queue.stats() == {"done": 1, "stale": 1}
+
+
+def test_an_ack_sent_again_spares_the_message_that_took_its_id_since(queue: Queue) -> None:
+    queue.given(leased={"a": (9000, 1)})
+    assert ack(queue, ("a", 1), number=5) == ["a"]
+    queue.given(leased={"a": (9000, 1)})
+    assert ack(queue, ("a", 1), number=5) == ["a"]
+    assert queue.state() == {"leased": {"a": (9000, 1)}}
+
+
+def test_sessions_do_not_recall_each_others_answers(queue: Queue) -> None:
+    queue.given(leased={"a": (9000, 1)})
+    assert ack(queue, ("a", 1), number=5) == ["a"]
+    assert queue.keys.memo(b"other") != queue.keys.memo(SESSION)
+    assert queue.call("ack", [queue.keys.memo(b"other")], [5, "a", 1]) == []
+
+
+def test_a_holder_whose_lease_was_given_back_is_told_so(queue: Queue) -> None:
+    queue.given(leased={"a": (9000, 1)}, lease=60)
+    release(queue, ("a", 1, "unstarted"))
+    assert ack(queue, ("a", 1)) == []
+    assert queue.state() == {"ready": ["a"], "counts": {"a": "2 0 0 0"}}
+
+
+def test_a_thousand_leases_end_in_one_call(queue: Queue) -> None:
+    ids = [f"id{n:04}" for n in range(1000)]
+    queue.given(leased=dict.fromkeys(ids, (9000, 1)))
+    assert ack(queue, *((id, 1) for id in ids)) == ids
+    assert queue.state() == {}

@@ -1,0 +1,191 @@
+"""lease.lua: items of a data queue are leased, or taken for good."""
+
+from __future__ import annotations
+
+import pytest
+
+from rpqueue.messages import Flags
+from tests.redis.calls import ack, enqueue, fail, lease, release
+from tests.redis.harness import Queue
+
+MINUTE = 60_000
+
+
+@pytest.mark.any_server
+def test_the_oldest_items_are_leased_in_order(items: Queue) -> None:
+    items.given(ready=["a", "b", "c"])
+    haul = lease(items, 2, MINUTE)
+    expiry = items.since_start(haul.now) + MINUTE
+    assert haul.items == [["a", 1, items.message("a")], ["b", 1, items.message("b")]]
+    assert items.since_start(haul.due) == expiry
+    assert items.state() == {"ready": ["c"], "leased": {"a": (expiry, 1), "b": (expiry, 1)}}
+    assert items.stats() == {"claimed": 2}
+
+
+@pytest.mark.any_server
+def test_without_a_lease_items_are_gone(items: Queue) -> None:
+    items.given(ready=["a", "b"])
+    taken = items.message("a")
+    haul = lease(items, 1, 0)
+    assert haul.items == [["a", 1, taken]]
+    assert haul.due == 0
+    assert items.state() == {"ready": ["b"]}
+    assert items.stats() == {"claimed": 1, "done": 1}
+
+
+def test_an_empty_queue_gives_nothing_and_writes_nothing(items: Queue) -> None:
+    haul = lease(items, 5, MINUTE)
+    assert haul[1:] == ([], 0)
+    assert items.since_start(haul.now) == items.after()
+    assert items.client.keys() == []
+
+
+def test_it_says_when_something_becomes_ready_by_itself(items: Queue) -> None:
+    items.given(scheduled={"a": MINUTE, "b": 2 * MINUTE}, leased={"c": (90_000, 1)})
+    assert items.since_start(lease(items, 5, MINUTE).due) == MINUTE
+    items.given(leased={"d": (30_000, 1)})
+    assert items.since_start(lease(items, 5, MINUTE).due) == 30_000
+
+
+def test_the_messages_own_lease_does_not_cap_what_a_consumer_asks_for(items: Queue) -> None:
+    items.given(ready=["a"], lease=1)
+    haul = lease(items, 1, MINUTE)
+    assert items.state() == {"leased": {"a": (items.since_start(haul.now) + MINUTE, 1)}}
+
+
+def test_due_items_come_after_those_that_were_ready_the_earliest_first(items: Queue) -> None:
+    items.given(ready=["r"], scheduled={"late": -1, "early": -1000, "later": MINUTE})
+    assert lease(items, 9, MINUTE).ids == ["r", "early", "late"]
+    assert items.state()["scheduled"] == {"later": MINUTE}
+
+
+def test_expired_leases_come_back_with_a_new_token(items: Queue) -> None:
+    items.given(leased={"b": (-1, 1), "a": (-2, 1)}, attempts=3)
+    haul = lease(items, 9, MINUTE)
+    assert [(id, token) for id, token, _ in haul.items] == [("a", 2), ("b", 2)]
+    assert items.state()["counts"] == {"a": "2 1 0 0", "b": "2 1 0 0"}
+    assert items.stats() == {"claimed": 2, "expired": 2}
+
+
+def test_promotion_and_reaping_are_bounded_by_the_limit(items: Queue) -> None:
+    items.given(
+        scheduled={"s1": -3, "s2": -2, "s3": -1}, leased={"l1": (-3, 1), "l2": (-2, 1), "l3": (-1, 1)}, attempts=9
+    )
+    assert lease(items, 100, MINUTE, limit=2).ids == ["s1", "s2", "l1", "l2"]
+    state = items.state()
+    assert (state["scheduled"], state["leased"]["l3"]) == ({"s3": -1}, (-1, 1))
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize(("flags", "end"), [(0, None), (Flags.USE_DEAD, "dead")], ids=["dropped", "dead-lettered"])
+def test_an_item_has_exactly_as_many_deliveries_as_attempts(items: Queue, flags: int, end: str | None) -> None:
+    enqueue(items, {"a": "1"}, attempts=3, flags=flags)
+    tokens = []
+    for _ in range(3):
+        [[_, token, _]] = lease(items, 1, MINUTE).items
+        tokens.append(token)
+        items.client.zadd(items.keys.leased, {"a": items.clock.start - 1})
+    assert tokens == [1, 2, 3]
+    assert lease(items, 1, MINUTE).items == []
+    if end:
+        assert items.state() == {
+            "dead": {"a": items.after()},
+            "counts": {"a": "4 3 0 0"},
+            "errors": {"a": "expired|"},
+        }
+    else:
+        assert items.state() == {}
+    assert items.stats() == {"seen": 1, "claimed": 3, "expired": 3, end or "failed": 1}
+
+
+@pytest.mark.any_server
+def test_a_lease_that_is_sent_twice_gives_the_same_items(items: Queue) -> None:
+    items.given(ready=["a", "b", "c"])
+    first = lease(items, 2, MINUTE, number=5)
+    after = items.state()
+    assert lease(items, 2, MINUTE, number=5).items == first.items
+    assert items.state() == after
+    assert items.stats() == {"claimed": 2}
+
+
+@pytest.mark.any_server
+def test_items_taken_for_good_are_given_again_to_the_same_call(items: Queue) -> None:
+    items.given(ready=["a", "b"], bodies={"a": '[0.1,"\\u0000"]'})
+    first = lease(items, 1, 0, number=5)
+    assert lease(items, 1, 0, number=5).items == first.items
+    assert items.state() == {"ready": ["b"]}
+
+
+def test_a_lease_sent_again_leaves_out_what_was_finished_in_between(items: Queue) -> None:
+    items.given(ready=["a", "b"])
+    first = lease(items, 2, MINUTE, number=5)
+    items.call("ack", [items.keys.memo(b"other")], [1, "a", 1])
+    assert lease(items, 2, MINUTE, number=5).items == first.items[1:]
+
+
+def test_a_lease_sent_again_leaves_out_what_somebody_else_holds_now(items: Queue) -> None:
+    items.given(ready=["a"], attempts=5)
+    lease(items, 1, MINUTE, number=5)
+    items.client.zadd(items.keys.leased, {"a": items.clock.start - 1})
+    other = items.call("lease", [items.keys.memo(b"other")], [1, 1, MINUTE, 100])
+    assert [item[:2] for item in other[1]] == [["a", 2]]
+    assert lease(items, 1, MINUTE, number=5).items == []
+    assert ack(items, ("a", 1)) == []
+
+
+def test_an_empty_answer_is_not_remembered(items: Queue) -> None:
+    assert lease(items, 1, MINUTE, number=5).items == []
+    items.given(ready=["a"])
+    assert lease(items, 1, MINUTE, number=5).ids == ["a"]
+
+
+def test_the_next_consumer_is_woken_while_items_are_left(items: Queue) -> None:
+    items.given(ready=["a", "b"])
+    lease(items, 1, MINUTE)
+    assert items.wakes() == (True, False)
+    lease(items, 1, MINUTE)
+    assert items.client.llen(items.keys.wake) == 1
+    items.sleep()
+    lease(items, 1, MINUTE)
+    assert items.wakes() == (False, False)
+
+
+def test_ids_whose_message_is_gone_are_passed_over(items: Queue) -> None:
+    items.given(ready=["a", "b"])
+    items.client.hdel(items.keys.messages, "a")
+    assert lease(items, 2, MINUTE).ids == ["b"]
+    assert list(items.state()["leased"]) == ["b"]
+
+
+def test_a_leased_item_whose_message_is_gone_leaves_nothing_behind(items: Queue) -> None:
+    items.given(leased={"a": (-1, 4)})
+    items.client.hset(items.keys.errors, "a", "failed 1|{}")
+    items.client.hdel(items.keys.messages, "a")
+    assert lease(items, 2, MINUTE).items == []
+    assert items.state() == {}
+
+
+def test_an_item_without_a_readable_header_is_quarantined_with_the_reason(items: Queue) -> None:
+    items.given(leased={"a": (-1, 1)})
+    items.client.hset(items.keys.messages, "a", "2 what|[]")
+    assert lease(items, 2, MINUTE).items == []
+    assert items.state() == {
+        "dead": {"a": items.after()},
+        "counts": {"a": "2 1 0 0"},
+        "errors": {"a": "undecodable|"},
+    }
+
+
+def test_a_consumer_may_fail_or_release_an_item(items: Queue) -> None:
+    items.given(ready=["a", "b", "c"], attempts=2)
+    lease(items, 2, MINUTE)
+    assert fail(items, "a", 1) == "ready"
+    assert release(items, ("b", 1, "interrupted")) == [["b", "ready"]]
+    assert items.state()["ready"] == ["b", "c", "a"]
+
+
+def test_a_thousand_items_in_one_call(items: Queue) -> None:
+    ids = [f"id{n:04}" for n in range(1000)]
+    items.given(ready=ids)
+    assert lease(items, 1000, 0).ids == ids
+    assert items.state() == {}
