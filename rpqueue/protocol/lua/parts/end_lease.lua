@@ -6,6 +6,7 @@ local function end_lease(q, id, counts, rules, now, reason, delay, front)
   local message = redis.call('HGET', q.messages, id)
   if not message then
     redis.call('HDEL', q.counts, id)
+    redis.call('HDEL', q.errors, id)
     return 'gone'
   end
   write_counts(q, id, counts)
