@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -31,9 +30,15 @@ def expose(app: App, namespace: dict[str, Any]) -> None:
     for name in METHODS:
         namespace[name] = getattr(app, name)
     namespace.update(
-        app=app, NoLock=NoLock, VERSION=VERSION, CURRENT_TASK=CURRENT_TASK, log_handler=logging.getLogger("rpqueue"),
-        logging=logging, new_rpqueue=new_rpqueue,
-    )  # fmt: skip
+        app=app,
+        NoLock=NoLock,
+        VERSION=VERSION,
+        CURRENT_TASK=CURRENT_TASK,
+        log_handler=logging.getLogger("rpqueue"),
+        logging=logging,
+        new_rpqueue=new_rpqueue,
+        __getattr__=legacy_name,
+    )
 
 
 def new_rpqueue(name: str, pfix: str | bytes | None = None) -> ModuleType:
@@ -63,8 +68,8 @@ def new_rpqueue(name: str, pfix: str | bytes | None = None) -> ModuleType:
     return module
 
 
-def legacy_name(name: str, app: Callable[[], App]) -> Any:
-    """Names that are computed when asked for: ``CronTab``."""
+def legacy_name(name: str) -> Any:
+    """Names that are looked up only when asked for, because they are costly: ``CronTab``."""
     if name == "CronTab":
         from crontab import CronTab
 

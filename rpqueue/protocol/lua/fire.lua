@@ -1,7 +1,7 @@
 -- Enqueue a recurring task for one slot, if nobody did so yet: compare-and-set on the schedule's next slot.
 --
 -- KEYS[1..12] queue      see QueueKeys.block
--- KEYS[13]    schedules  hash    schedule name -> next slot, ms
+-- KEYS[13]    schedules  hash    schedule name -> next slot, ms; "\1" .. name -> id of its last message
 -- KEYS[14..17] index     queues, ready_queues, due_queues, wake of the app; left out on Cluster
 -- ARGV[1]     name       text    of the queue
 -- ARGV[2]     schedule   text    its name
@@ -11,6 +11,7 @@
 -- ARGV[6]     tail       text    of the header: see header_tail()
 -- ARGV[7]     body       JSON
 -- ARGV[8]     early      0|1     1: fire even if the slot has not come
+-- ARGV[9]     pile_up    0|1     0: enqueue nothing while the last message still waits to be claimed
 -- Returns {fired, stored, now}: fired 1 when this call won the slot, else 0; stored the next slot that now holds (ms).
 -- O(1). Sent twice, the second call finds the slot moved and fires nothing.
 -- Needs: now, queue, wake, index
@@ -21,6 +22,15 @@ local stored = redis.call('HGET', schedules, schedule) or ''
 if stored ~= slot or (slot ~= '' and ARGV[8] ~= '1' and tonumber(slot) > now) then return {0, stored, now} end
 redis.call('HSET', schedules, schedule, next_slot)
 if id == '' then return {1, next_slot, now} end
+local last = redis.call('HGET', schedules, '\1' .. schedule)
+if ARGV[9] ~= '1' and last and redis.call('HEXISTS', q.messages, last) == 1 then
+  local waits = true
+  for _, where in ipairs({'leased', 'dead', 'lost', 'failed'}) do
+    waits = waits and not redis.call('ZSCORE', q[where], last)
+  end
+  if waits then return {1, next_slot, now} end
+end
+redis.call('HSET', schedules, '\1' .. schedule, id)
 if redis.call('HSETNX', q.messages, id, string.format('1 %.0f', now) .. tail .. '|' .. body) == 1 then
   redis.call('HSET', q.counts, id, string.format('%.0f 0 0 0', now))
   redis.call('RPUSH', q.ready, id)

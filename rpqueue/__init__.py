@@ -1,0 +1,117 @@
+"""
+rpqueue: a priority task queue and SQS-style data queues on Redis or Valkey.
+
+Everything here belongs to a default `App`. Names in capitals are settings: assign them, as in
+``rpqueue.DEFAULT_QUEUE = "mail"``. `new_rpqueue` makes another module like this one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from . import errors
+from .app import App
+from .locks import NoLock
+from .modules import legacy_name, new_rpqueue
+from .running import CURRENT_TASK
+from .settings import Settings
+from .version import VERSION
+
+log_handler = logging.getLogger("rpqueue")
+log_handler.addHandler(logging.NullHandler())
+
+DEFAULT_QUEUE: str | bytes
+DEADLETTER_QUEUE: str | bytes
+KEY_PREFIX: str | bytes
+MINIMUM_DELAY: float
+QUEUE_ITEMS_PER_PASS: int
+REENTRY_RETRY: int
+EXECUTE_TASKS: bool
+KEEP_REDIS_TASK_REGISTRY: bool
+REDIS_TASK_REGISTRY_AUTO_CLEAR: bool
+LOG_LEVEL: str | int
+SUCCESS_LOG_LEVEL: str | int
+AFTER_FORK: Callable[[], object] | None
+SHOULD_QUIT: MutableMapping[int, int]
+REGISTRY: dict[str, Any]
+WORKER_TTL: float
+POISON_CRASHES: int
+KEEP_FAILED: int
+MAX_MESSAGE_BYTES: int
+CLAIM_AHEAD: float
+ASYNC_SLOTS: int
+REMEMBER_CANCELLED: float
+
+app = App(settings=Settings(globals()))
+
+Task = app.Task
+EnqueuedTask = app.EnqueuedTask
+Data = app.Data
+SimpleLock = app.SimpleLock
+
+task = app.task
+periodic_task = app.periodic_task
+cron_task = app.cron_task
+execute_tasks = app.execute_tasks
+execute_task_threads = app.execute_task_threads
+flush_tasks = app.flush_tasks
+result = app.result
+results = app.results
+get_task = app.get_task
+call_task = app.call_task
+known_tasks = app.known_tasks
+known_queues = app.known_queues
+queue_sizes = app.queue_sizes
+clear_queue = app.clear_queue
+set_priority = app.set_priority
+get_page = app.get_page
+read_deadletter = app.read_deadletter
+delete_item = app.delete_item
+script_load = app.script_load
+set_key_prefix = app.set_key_prefix
+set_redis_connection = app.set_redis_connection
+set_redis_connection_settings = app.set_redis_connection_settings
+get_connection = app.get_connection
+
+__all__ = [
+    "CURRENT_TASK",
+    "VERSION",
+    "App",
+    "Data",
+    "EnqueuedTask",
+    "NoLock",
+    "SimpleLock",
+    "Task",
+    "call_task",
+    "clear_queue",
+    "cron_task",
+    "delete_item",
+    "errors",
+    "execute_task_threads",
+    "execute_tasks",
+    "flush_tasks",
+    "get_connection",
+    "get_page",
+    "get_task",
+    "known_queues",
+    "known_tasks",
+    "log_handler",
+    "new_rpqueue",
+    "periodic_task",
+    "queue_sizes",
+    "read_deadletter",
+    "result",
+    "results",
+    "script_load",
+    "set_key_prefix",
+    "set_priority",
+    "set_redis_connection",
+    "set_redis_connection_settings",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    return legacy_name(name)
