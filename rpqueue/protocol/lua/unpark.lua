@@ -9,7 +9,8 @@
 -- Needs: queue, wake, index
 local q = queue_at(1)
 local name, moved = ARGV[1], 0
-for i = 2, #ARGV do
+-- Last one first: each goes to the head, so the first ends up in front.
+for i = #ARGV, 2, -1 do
   if redis.call('HDEL', q.parked, ARGV[i]) == 1 then
     redis.call('LPUSH', q.ready, ARGV[i])
     moved = moved + 1
