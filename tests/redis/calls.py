@@ -180,6 +180,7 @@ def fire(
     id: str = "",
     body: str = "[]",
     early: bool = False,
+    pile_up: bool = True,
     lease: float = 0,
     attempts: int = 1,
     flags: int = 0,
@@ -188,5 +189,15 @@ def fire(
     return queue.call(
         "fire",
         [queue.keys.schedules, *queue.index_keys],
-        [queue.name, schedule, slot, next_slot, id, header_tail(lease, attempts, flags), body, int(early)],
+        [
+            queue.name,
+            schedule,
+            slot,
+            next_slot,
+            id,
+            header_tail(lease, attempts, flags),
+            body,
+            int(early),
+            int(pile_up),
+        ],
     )
