@@ -18,7 +18,7 @@
 -- Returns {now, stale, claimed, due, ready, hands}: stale ids whose ack came too late as {queue number, id}; claimed
 -- messages as {queue number, id, token, message}, in order; due the next instant (ms) at which one of these queues needs
 -- a hand, or 0; ready and hands the first names in the index with ready messages (and their priority), with due ones.
--- O(acks + (claimed + promoted + reaped) * log(leased)).
+-- O(acks + (claimed + promoted + reaped) * log(leased)). Begins with a freeing write: works at maxmemory.
 -- Needs: now, queue, memo, header, counts, wake, publish, index, bury, promote, end_lease, reap, ack, claim
 local number, worker_ttl, wanted, starting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local limit, indexed, count = tonumber(ARGV[5]), ARGV[8] == '1', tonumber(ARGV[9])
@@ -61,6 +61,8 @@ if before then
     end
   end
 else
+  -- The round before got its answer. Begins with a freeing write, so that any round works at maxmemory.
+  redis.call('DEL', KEYS[1])
   local leases, changed = {}, false
   for n = 1, count do
     local queue = queues[n]

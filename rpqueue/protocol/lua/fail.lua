@@ -23,7 +23,8 @@ local verdict = recall(memo, number)
 if verdict then return verdict end
 local now = now_ms()
 if not held(q, {id}, {token})[1] then
-  redis.call('HINCRBY', q.stats, 'stale', 1)
+  -- pcall: at maxmemory the stale, too, get their answer, even if they cannot be counted.
+  redis.pcall('HINCRBY', q.stats, 'stale', 1)
   return 'stale'
 end
 redis.call('ZREM', q.leased, id)

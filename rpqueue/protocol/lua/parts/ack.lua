@@ -14,6 +14,7 @@ local function ack(q, ids, tokens)
     end
     redis.call('HINCRBY', q.stats, 'done', #mine)
   end
-  if #mine < #ids then redis.call('HINCRBY', q.stats, 'stale', #ids - #mine) end
+  -- pcall: at maxmemory the stale, too, get their answer, even if they cannot be counted.
+  if #mine < #ids then redis.pcall('HINCRBY', q.stats, 'stale', #ids - #mine) end
   return answers
 end
