@@ -1,0 +1,33 @@
+-- Delete buried messages for good.
+--
+-- KEYS[1..12] queue   see QueueKeys.block
+-- KEYS[13]    memo    string  this session's last call
+-- ARGV[1]     number  int     of this call in its session
+-- ARGV[2]     grave   text    'dead', 'lost' or 'failed'
+-- ARGV[3]     limit   int     most messages to delete, 1..1000; counts only when no ids are given
+-- ARGV[4..n]  ids     text    which ones; none: the oldest
+-- Returns the ids that were deleted, in order.
+-- O(deleted * log(buried)). Begins with a freeing write: works at maxmemory.
+-- Needs: queue, memo
+local q, memo = queue_at(1), KEYS[13]
+local number, grave, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local deleted = recall(memo, number)
+if deleted then return deleted end
+local ids = {}
+for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
+if #ids == 0 then ids = redis.call('ZRANGE', q[grave], 0, limit - 1) end
+deleted = {}
+for _, id in ipairs(ids) do
+  if redis.call('ZREM', q[grave], id) == 1 then
+    redis.call('HDEL', q.messages, id)
+    redis.call('HDEL', q.counts, id)
+    redis.call('HDEL', q.errors, id)
+    deleted[#deleted + 1] = id
+  end
+end
+if #deleted > 0 then
+  -- pcall: at maxmemory it must still work, even if it cannot be counted.
+  redis.pcall('HINCRBY', q.stats, 'purged', #deleted)
+  remember(memo, number, deleted)
+end
+return deleted

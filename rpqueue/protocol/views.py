@@ -1,0 +1,251 @@
+"""
+Looking into queues, clearing them, and the dead-letter view: the buried messages of many queues, oldest first.
+
+A flow over several queues takes them in chunks; on Cluster, where a script may touch one queue only, *chunk* is 1.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..keys import AppKeys, QueueKeys
+from ..states import State
+from . import scripts
+from .moves import Index, Whereabouts, whereabouts
+from .operation import Flow, Operation, Word
+
+#: Queues whose sizes one call asks for, and whose graves one call looks into.
+CHUNK = 250
+#: Messages that one call moves or deletes.
+BATCH = 1000
+#: Messages whose bodies one call hands out.
+WHOLE_BATCH = 100
+
+
+class Sizes(NamedTuple):
+    """How many messages of one queue are where."""
+
+    ready: int
+    scheduled: int
+    leased: int
+    parked: int
+    dead: int
+    lost: int
+    failed: int
+    seen: int  #: put in since the queue began
+    done: int  #: finished since the queue began
+    age: float  #: seconds for which the first ready message has been waiting; 0 when none is ready
+
+
+class Buried(NamedTuple):
+    """A message in a grave, and the queue that it was in."""
+
+    queue: QueueKeys
+    where: Whereabouts
+
+
+def chunks(queues: Sequence[QueueKeys], size: int) -> list[Sequence[QueueKeys]]:
+    """*queues* in parts of at most *size*."""
+    return [queues[at : at + size] for at in range(0, len(queues), size)]
+
+
+def set_priority(app: AppKeys, queue: str, priority: float) -> Operation[bool]:
+    """Lower goes first; infinity removes it. Returns whether the queue is known then."""
+    word = "inf" if priority == float("inf") else repr(priority)
+    return Operation(scripts.load("priority"), (app.queues, app.ready_queues), (queue, word), bool)
+
+
+def sizes(queues: Sequence[QueueKeys]) -> Operation[list[Sizes]]:
+    """How much is where, in each of *queues*."""
+
+    def read(reply: list[Any]) -> list[Sizes]:
+        now = reply[0]
+        return [Sizes(*counts, age=max(now - head, 0) / 1000 if head else 0.0) for *counts, head in reply[1:]]
+
+    return Operation(scripts.load("sizes"), [key for queue in queues for key in queue.block], (), read)
+
+
+def sizing(queues: Sequence[QueueKeys], chunk: int = CHUNK) -> Flow[list[Sizes]]:
+    """The sizes of any number of queues, in order."""
+    found: list[Sizes] = []
+    for some in chunks(queues, chunk):
+        found += yield from sizes(some)
+    return found
+
+
+def clear(keys: QueueKeys, index: Index, limit: int, *, forget: bool) -> Operation[tuple[int, int]]:
+    """Delete what waits, runs or is parked, a batch of it. Returns how many were deleted, and how many are left."""
+    words: list[Word] = [keys.name, str(limit), "1" if forget else "0"]
+    return Operation(scripts.load("clear"), (*keys.block, keys.schedules, *index), words, _pair, keys.memo)
+
+
+def _pair(reply: Any) -> tuple[int, int]:
+    return int(reply[0]), int(reply[1])
+
+
+def clearing(keys: QueueKeys, index: Index, *, forget: bool = False) -> Flow[int]:
+    """Delete what waits, runs or is parked; returns how many. What is put in meanwhile is not run after for ever."""
+    deleted, left = yield from clear(keys, index, BATCH, forget=forget)
+    total, most = deleted, deleted + left
+    while left and total < most:
+        deleted, left = yield from clear(keys, index, BATCH, forget=forget)
+        total += deleted
+    return total
+
+
+def page(
+    keys: QueueKeys, places: Sequence[State], limit: int, *, skip: int = 0, after: str = ""
+) -> Operation[tuple[list[Whereabouts], str]]:
+    """
+    The messages in *places*, one place after the other.
+
+    Args:
+        keys: of the queue.
+        places: any of them but parked, or parked alone.
+        limit: most messages to return, 1 to 1000.
+        skip: how many to pass over.
+        after: ``"SCORE ID"`` of the last one seen, instead of *skip*, where there is one place and it is not ready; for
+            parked, the cursor that came with the last page.
+
+    Returns:
+        The messages, and a cursor for the next page of parked ones; ``"0"`` when there is none.
+    """
+
+    def read(reply: list[Any]) -> tuple[list[Whereabouts], str]:
+        now = reply[0] / 1000
+        return [_row(row[5], State(row[0].decode()), row[1:5], now) for row in reply[2:]], reply[1].decode()
+
+    words = (str(limit), str(skip), after, *(place.value for place in places))
+    return Operation(scripts.load("page"), keys.block, words, read)
+
+
+def purge(keys: QueueKeys, grave: State, ids: Sequence[str] = (), limit: int = BATCH) -> Operation[list[str]]:
+    """Delete buried messages for good: these ids, or the *limit* oldest. Returns the ids that were deleted."""
+    words = (grave.value, str(limit), *ids)
+    return Operation(scripts.load("purge"), keys.block, words, _texts, keys.memo)
+
+
+def _texts(reply: list[bytes]) -> list[str]:
+    return [text.decode() for text in reply]
+
+
+def _row(message_id: bytes, state: State, row: Sequence[bytes], now: float) -> Whereabouts:
+    at, counts, message, last = row
+    _, failures, crashes, interruptions = (int(word) for word in (counts or b"1 0 0 0").split())
+    reason, _, error = last.partition(b"|")
+    return Whereabouts(
+        message_id.decode("utf-8", "backslashreplace"),
+        state,
+        float(at) / 1000,
+        now,
+        failures,
+        crashes,
+        interruptions,
+        message,
+        reason.partition(b" ")[0].decode(),
+        error,
+        b"",
+    )
+
+
+def oldest(graves: Sequence[bytes], limit: int) -> Operation[list[tuple[int, int, str]]]:
+    """``(at in ms, number of the grave, id)`` of the *limit* messages that were buried first, oldest first."""
+
+    def read(reply: list[list[Any]]) -> list[tuple[int, int, str]]:
+        return [(int(float(at)), number - 1, message_id.decode()) for number, message_id, at in reply]
+
+    return Operation(scripts.load("oldest"), graves, (str(limit),), read)
+
+
+def finding_oldest(
+    queues: Sequence[QueueKeys], grave: State, limit: int, chunk: int = CHUNK
+) -> Flow[list[tuple[QueueKeys, str]]]:
+    """The *limit* messages of all *queues* that were buried first, oldest first: ``(queue, id)``."""
+    found: list[list[tuple[int, int, str]]] = []
+    for number, some in enumerate(chunks(queues, chunk)):
+        rows = yield from oldest([getattr(queue, grave.value) for queue in some], limit)
+        found.append([(at, number * chunk + place, message_id) for at, place, message_id in rows])
+    # By instant alone, so that ties of one queue keep their order in it.
+    merged = list(heapq.merge(*found, key=lambda row: row[:2]))[:limit]
+    return [(queues[place], message_id) for _, place, message_id in merged]
+
+
+def _by_queue(found: Sequence[tuple[QueueKeys, str]], most: int) -> list[tuple[QueueKeys, list[str]]]:
+    """The ids of each queue, at most *most* in a part."""
+    ids: dict[QueueKeys, list[str]] = {}
+    for queue, message_id in found:
+        ids.setdefault(queue, []).append(message_id)
+    return [(queue, some[at : at + most]) for queue, some in ids.items() for at in range(0, len(some), most)]
+
+
+def reading_buried(
+    queues: Sequence[QueueKeys], grave: State, limit: int, *, skip: int = 0, chunk: int = CHUNK
+) -> Flow[list[Buried]]:
+    """The messages of all *queues* that were buried first, oldest first, and left where they are."""
+    found = (yield from finding_oldest(queues, grave, skip + limit, chunk))[skip:]
+    known: dict[tuple[bytes, str], Buried] = {}
+    for queue, ids in _by_queue(found, WHOLE_BATCH):
+        for where in (yield from whereabouts(queue, ids)):
+            if where.state is grave:
+                known[queue.stem, where.id] = Buried(queue, where)
+    return [known[queue.stem, message_id] for queue, message_id in found if (queue.stem, message_id) in known]
+
+
+def taking_buried(queues: Sequence[QueueKeys], grave: State, limit: int, *, chunk: int = CHUNK) -> Flow[list[Buried]]:
+    """Hand out the messages that were buried first, oldest first, and delete exactly those. Each goes to one taker only."""
+    taken: list[Buried] = []
+    while len(taken) < limit:
+        read = yield from reading_buried(queues, grave, limit - len(taken), chunk=chunk)
+        if not read:
+            break
+        mine: set[tuple[bytes, str]] = set()
+        for queue, ids in _by_queue([(row.queue, row.where.id) for row in read], BATCH):
+            mine.update((queue.stem, message_id) for message_id in (yield from purge(queue, grave, ids)))
+        taken += [row for row in read if (row.queue.stem, row.where.id) in mine]
+    return taken
+
+
+def purging(queues: Sequence[QueueKeys], grave: State, *, chunk: int = CHUNK) -> Flow[int]:
+    """Delete all that is buried in *grave* of these queues now; returns how many."""
+    total = 0
+    counts = yield from sizing(queues, chunk)
+    for queue, size in zip(queues, counts, strict=True):
+        left = getattr(size, grave.value)
+        while left > 0:
+            gone = yield from purge(queue, grave, limit=min(left, BATCH))
+            total += len(gone)
+            left = left - len(gone) if gone else 0
+    return total
+
+
+def force(keys: QueueKeys, index: Index, limit: int = BATCH) -> Operation[int]:
+    """Scheduled → ready before it is due, earliest first. Returns how many."""
+    return Operation(scripts.load("force"), (*keys.block, *index), (keys.name, str(limit)), int)
+
+
+class Unfinished(NamedTuple):
+    """The ids of one queue's messages that wait or run, each list in order."""
+
+    ready: list[str]
+    scheduled: list[str]
+    leased: list[str]
+
+
+def unfinished(keys: QueueKeys) -> Operation[Unfinished]:
+    """What waits and runs at one instant."""
+
+    def read(reply: list[list[bytes]]) -> Unfinished:
+        return Unfinished(*([message_id.decode() for message_id in place] for place in reply))
+
+    return Operation(scripts.load("unfinished"), keys.block, (), read)
+
+
+#: What `progress` says of messages that have no lease; a positive number is a lease's token.
+OVER, WAITS, WAITS_AGAIN = 0, -1, -2
+
+
+def progress(keys: QueueKeys, ids: Sequence[str]) -> Operation[list[int]]:
+    """For each id OVER, WAITS (for its first delivery), WAITS_AGAIN (for a further one), or the token of its lease."""
+    return Operation(scripts.load("progress"), keys.block, tuple(ids), lambda reply: [int(word) for word in reply])
