@@ -21,6 +21,7 @@ class Round(NamedTuple):
     due: int
     ready: list[str]
     hands: list[str]
+    tries: dict[str, int]  #: of the claimed that failed or crashed before
 
     @property
     def ids(self) -> list[str]:
@@ -33,6 +34,7 @@ class Haul(NamedTuple):
     now: int
     items: list[Any]
     due: int
+    tries: dict[str, int]  #: of the items that failed or crashed before
 
     @property
     def ids(self) -> list[str]:
@@ -90,11 +92,32 @@ def cycle(
         *outcomes,
     ]
     head = [number or first.number(), worker_ttl, wanted, starting, limit, poison, keep, int(indexed), len(queues)]
-    return Round(*first.run("cycle", keys, [*head, *words]))
+    now, stale, claimed, due, ready, hands = first.run("cycle", keys, [*head, *words])
+    return Round(
+        now, stale, [one[:4] for one in claimed], due, ready, hands, {one[1]: one[4] for one in claimed if one[4:]}
+    )
 
 
-def lease(queue: Queue, wanted: int, lease_for: int, *, limit: int = 100, number: int | None = None) -> Haul:
-    return Haul(*queue.call("lease", [queue.memo], [number or queue.number(), wanted, lease_for, limit]))
+def lease(
+    queue: Queue,
+    wanted: int,
+    lease_for: int,
+    *,
+    limit: int = 100,
+    leaving: bool = False,
+    poison: int = 3,
+    keep: int = 0,
+    number: int | None = None,
+) -> Haul:
+    now, items, due = queue.call(
+        "lease",
+        [queue.memo, *queue.index_keys],
+        [
+            *[number or queue.number(), wanted, lease_for, limit, int(leaving)],
+            *[queue.name, queue.kind, poison, keep],
+        ],
+    )
+    return Haul(now, [item[:3] for item in items], due, {item[0]: item[3] for item in items if item[3:]})
 
 
 def ack(queue: Queue, *leases: tuple[str, int | str], number: int | None = None) -> Any:

@@ -17,7 +17,7 @@ INF = float("inf")
 def test_an_empty_round_writes_nothing_and_says_so(queue: Queue) -> None:
     reply = cycle(queue)
     assert queue.since_start(reply.now) == queue.after()
-    assert reply[1:] == ([], [], 0, [], [])
+    assert reply[1:] == ([], [], 0, [], [], {})
     assert list(queue.client.scan_iter()) == []
 
 
@@ -63,6 +63,16 @@ def test_queues_are_served_in_the_order_of_the_call(queue: Queue) -> None:
     assert first.state() == {"ready": ["f2"], "leased": {"f1": (first.after(TTL), 1)}}
     assert list(second.state()) == ["leased"]
     assert reply.ready == ["first", "inf"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "tries"), [("1 0 0 0", {}), ("5 0 0 4", {}), ("3 2 0 0", {"a": 2}), ("7 2 1 3", {"a": 3})]
+)
+def test_a_worker_is_told_how_many_deliveries_went_wrong_before(queue: Queue, counts: str, tries: dict) -> None:
+    queue.given(ready=["a", "b"], counts={"a": counts}, lease=60, attempts=9)
+    for _ in ("sent", "sent again"):
+        reply = cycle(queue, number=5)
+        assert (reply.tries, reply.claimed[0][2]) == (tries, int(counts.split()[0]))
 
 
 # ---- promote

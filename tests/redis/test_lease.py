@@ -35,7 +35,7 @@ def test_without_a_lease_items_are_gone(items: Queue) -> None:
 
 def test_an_empty_queue_gives_nothing_and_writes_nothing(items: Queue) -> None:
     haul = lease(items, 5, MINUTE)
-    assert haul[1:] == ([], 0)
+    assert (haul.items, haul.due) == ([], 0)
     assert items.since_start(haul.now) == items.after()
     assert items.client.keys() == []
 
@@ -148,6 +148,69 @@ def test_the_next_consumer_is_woken_while_items_are_left(items: Queue) -> None:
     items.sleep()
     lease(items, 1, MINUTE)
     assert items.wakes() == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "leaving", "due", "woken"),
+    [
+        ({"ready": ["a"], "scheduled": {"s": 1500}}, False, 1500, True),
+        ({"ready": ["a"], "scheduled": {"s": MINUTE}}, False, MINUTE, False),
+        ({"scheduled": {"s": 1500}}, True, 1500, True),
+        ({"scheduled": {"s": 1500}}, False, 1500, False),
+        ({"scheduled": {"s": MINUTE}}, True, MINUTE, False),
+    ],
+    ids=["took something", "took something, due later", "goes away", "waits", "goes away, due later"],
+)
+def test_who_goes_passes_on_the_watch_over_what_is_due_soon(
+    items: Queue, before: dict, leaving: bool, due: int, woken: bool
+) -> None:
+    items.given(**before)
+    assert items.since_start(lease(items, 1, 2 * MINUTE, leaving=leaving).due) == due
+    assert items.wakes() == (woken, False)
+
+
+@pytest.mark.any_server
+def test_looking_takes_nothing_and_is_not_remembered(items: Queue) -> None:
+    items.given(ready=["a", "b"], scheduled={"c": -1}, attempts=3)
+    first, second = (lease(items, 2, -1, number=5) for _ in range(2))
+    assert first.items == second.items == [["a", 0, items.message("a")], ["b", 0, items.message("b")]]
+    assert items.state() == {"ready": ["a", "b", "c"]}
+    assert items.stats() == {}
+    assert ack(items, ("a", 0), ("b", 0)) == []
+
+
+def test_looking_at_an_empty_queue_shows_nothing(items: Queue) -> None:
+    assert lease(items, 5, -1).items == []
+    items.given(scheduled={"a": MINUTE}, leased={"b": (MINUTE, 1)})
+    assert lease(items, 5, -1).items == []
+
+
+def test_with_nothing_wanted_only_the_hands_work_is_done(items: Queue) -> None:
+    items.given(ready=["a"], scheduled={"b": -1}, leased={"c": (-1, 1)}, attempts=2)
+    assert lease(items, 0, MINUTE).items == []
+    assert items.state() == {"ready": ["a", "b", "c"], "counts": {"c": "2 1 0 0"}}
+
+
+def test_it_says_how_many_deliveries_went_wrong_before(items: Queue) -> None:
+    items.given(ready=["a", "b"], counts={"a": "4 2 1 0"}, attempts=9)
+    assert lease(items, 2, MINUTE).tries == {"a": 3}
+
+
+@pytest.mark.any_server
+def test_tasks_can_be_leased_as_well_and_the_index_knows(queue: Queue) -> None:
+    queue.given(ready=["a", "b"], leased={"zero or once": (-1, 1)})
+    assert lease(queue, 1, MINUTE).ids == ["a"]
+    assert queue.state() == {
+        "ready": ["b"],
+        "leased": {"a": (queue.after(MINUTE), 1)},
+        "lost": {"zero or once": queue.after()},
+        "counts": {"zero or once": "2 1 0 0"},
+        "errors": {"zero or once": "expired|"},
+    }
+    assert queue.index_is_exact()
+    assert queue.wakes() == (True, True)
+    assert lease(queue, 1, 0).ids == ["b"]
+    assert queue.index_is_exact()
 
 
 def test_ids_whose_message_is_gone_are_passed_over(items: Queue) -> None:
