@@ -1,0 +1,419 @@
+"""Data: a queue of plain items, leased or taken, and the views over dead letters. Items: what it hands out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from . import messages
+from .connections import LONGEST_BLOCK
+from .errors import RefusedInput, WrongType
+from .keys import QueueKeys, name_text
+from .messages import Flags, Undecodable
+from .protocol import data as protocol
+from .protocol import dead, moves
+from .protocol.moves import Index, Lease, Rules
+from .protocol.operation import Flow, Wait, Watch, as_is, command
+from .states import State
+from .tasks import attempts_number
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from .app import App
+
+log = logging.getLogger("rpqueue.data")
+
+#: Most items of one `Data.get_data`.
+MOST_ITEMS = 1000
+#: Most items that one call to Redis puts; Lua cannot unpack many more.
+MOST_PUT = 3000
+
+
+class Items(dict[str, Any]):
+    """
+    ``{id: item}``, oldest first, as `Data.get_data` returned it. A dict in every way, and it remembers its leases.
+
+    Handed to `Data.done_data` or `Data.refresh_data`, it speaks for these leases alone: where one has ended and another
+    consumer has the item now, nothing happens to that.
+    """
+
+    tokens: dict[str, int]  #: ``{id: token of its lease}``; what was only looked at has token 0, which holds nothing
+    ends_at: float  #: epoch seconds, Redis's clock: when the leases end if nobody refreshes them; 0: there are none
+
+    def __init__(
+        self,
+        items: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        tokens: Mapping[str, int] | None = None,
+        ends_at: float = 0.0,
+    ) -> None:
+        super().__init__(items)
+        self.tokens = dict(tokens or {})
+        self.ends_at = ends_at
+
+    def copy(self) -> Items:
+        """The same items under the same leases."""
+        return Items(self, self.tokens, self.ends_at)
+
+
+class Data:
+    """
+    A queue of items, or a view of dead letters or of a task queue.
+
+    Making one sends nothing. Queues with the same name are the same queue, whatever the other arguments are.
+
+    Args:
+        queue: its name, str or bytes. DEADLETTER_QUEUE is the view over the dead letters of all data queues; with
+            *is_tasks*, of all task queues.
+        attempts: deliveries that an item put by this object may have; 1 or greater.
+        vis_timeout: seconds for which `get_data` leases items unless it is told otherwise; 0: it takes them for good.
+        use_dead: whether items that were delivered *attempts* times without `done_data` become dead letters; else they
+            are dropped.
+        is_tasks: whether this is a view of the task queue of that name.
+        is_dead: whether this is a view of the queue's dead letters.
+    """
+
+    app: ClassVar[App]
+
+    def __init__(
+        self,
+        queue: str | bytes,
+        attempts: int = 1,
+        vis_timeout: float | timedelta = 0,
+        use_dead: bool | None = None,
+        is_tasks: bool = False,
+        is_dead: bool = False,
+    ) -> None:
+        self.queue = name_text(queue, "queue")
+        self.attempts = attempts_number(attempts, f"attempts of {self.queue}")
+        self.vis_timeout = messages.seconds(vis_timeout, f"vis_timeout of {self.queue}")
+        self.use_dead = bool(use_dead)
+        self.is_tasks = bool(is_tasks)
+        self.is_dead = bool(is_dead) or self.queue == self.app.settings.deadletter_queue
+
+    def __repr__(self) -> str:
+        kind = ("dead letters of " if self.is_dead else "") + ("tasks" if self.is_tasks else "items")
+        return f"<Data queue={self.queue} of {kind}>"
+
+    @property
+    def keys(self) -> QueueKeys:
+        """The keys of its queue."""
+        return self.app.task_keys(self.queue) if self.is_tasks else self.app.data_keys(self.queue)
+
+    @property
+    def _index(self) -> Index:
+        return self.app.index if self.is_tasks else ()
+
+    @property
+    def _rules(self) -> Rules:
+        return self.app.task_rules if self.is_tasks else Rules("data")
+
+    # Counting and deleting.
+
+    def currently_available(self) -> tuple[int, int]:
+        """``(available, invisible)``: how many `get_data` would find now, and how many are leased or delayed."""
+        return self.app.broker.run(self.counting())
+
+    def counting(self) -> Flow[tuple[int, int]]:
+        """What `currently_available` says to Redis."""
+        if not self.is_dead:
+            counts: tuple[int, int] = yield from protocol.measure(self.keys, self._index, self._rules)
+            return counts
+        queues = yield from self._queues()
+        return sum(count for count, _, _ in (yield from dead.surveying(queues, self._at_once))), 0
+
+    def delete_all(self) -> int:
+        """
+        Delete everything in the queue, leased and delayed items included; its dead letters stay.
+
+        Of a dead-letter view, delete the dead letters instead. Redis serves others in between, however many there are.
+
+        Returns:
+            How many were deleted.
+        """
+        return self.app.broker.run(self.deleting())
+
+    def deleting(self) -> Flow[int]:
+        """What `delete_all` says to Redis."""
+        if not self.is_dead:
+            return (yield from protocol.purging(self.keys, self._index))
+        queues, total = (yield from self._queues()), 0
+        for _, _, keys in (yield from dead.surveying(queues, self._at_once)):
+            total += yield from protocol.purging(keys, self._index, (State.DEAD,))
+        return total
+
+    # Putting.
+
+    def put_data(
+        self,
+        data: Any,
+        use_dead: bool | None = None,
+        is_one: bool = False,
+        chunksize: int = 512,
+        delay: float | timedelta = 0,
+    ) -> list[str]:
+        """
+        Put items into the queue. Into a dead-letter view: as dead letters.
+
+        Args:
+            data: an iterable of items that JSON can carry; generators are read as they are sent.
+            use_dead: as for the queue; None: what the queue says.
+            is_one: whether *data* is one item, list or not.
+            chunksize: items that one call to Redis puts, all or none; 1 or greater, more than 3,000 are split.
+            delay: seconds until they can be got; only for a queue with vis_timeout > 0.
+
+        Returns:
+            The ids of the items, in order.
+
+        Raises:
+            RefusedInput: something cannot be used. Where it is an item, the error says which, and what is put; of its
+                chunk nothing is.
+            RedisError: Redis could not do it; chunks before are put.
+        """
+        return self.app.broker.run(self.putting(data, use_dead, is_one, chunksize, delay))
+
+    def putting(
+        self,
+        data: Any,
+        use_dead: bool | None = None,
+        is_one: bool = False,
+        chunksize: int = 512,
+        delay: float | timedelta = 0,
+    ) -> Flow[list[str]]:
+        """What `put_data` says to Redis."""
+        size = min(_count(chunksize, "chunksize", most=None), MOST_PUT)
+        seconds = self._delay(delay)
+        if self.is_tasks:
+            raise RefusedInput(
+                f"put_data into task queue {self.queue!r}: it holds calls of tasks; use execute() of a Task"
+            )
+        flags = Flags.USE_DEAD * (self.use_dead if use_dead is None else bool(use_dead))
+        tail = messages.header_tail(0, self.attempts, flags)
+        ids: list[str] = []
+        if is_one:
+            data = [data]
+        elif isinstance(data, (Mapping, str, bytes, bytearray)) or not hasattr(type(data), "__iter__"):
+            kind = type(data).__name__
+            raise WrongType(f"data: expected an iterable of items, got a {kind}; say is_one=True to put it as one item")
+        for bodies in protocol.encoded(data, size, self.app.settings.max_message_bytes):
+            # Sorted, so that items that die in the same millisecond keep their order.
+            fresh = sorted(messages.new_ids(len(bodies)))
+            pairs = list(zip(fresh, bodies, strict=True))
+            index = self.app.data_index
+            if self.is_dead:
+                yield from protocol.bury_new(self.keys, index, pairs, tail=tail)
+            else:
+                yield from moves.enqueue(self.keys, index, pairs, delay=seconds, tail=tail)
+            if not index:
+                # On Cluster no script may touch the app's keys, and the dead-letter view still has to find this queue.
+                yield from command(as_is, "ZADD", self.app.keys.app.data_queues, 0, self.queue)
+            ids += fresh
+        return ids
+
+    def _delay(self, delay: float | timedelta | None) -> float:
+        if delay and (self.is_dead or not self.vis_timeout):
+            raise RefusedInput(
+                f"delay of {self.queue}: expected a queue with vis_timeout > 0, got delay={delay!r}; "
+                f"say Data({self.queue!r}, vis_timeout=...)"
+            )
+        return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.queue}")
+
+    # Getting.
+
+    def get_data(
+        self,
+        items: int = 1,
+        vis_timeout: float | timedelta | None = None,
+        get_timeout: float | timedelta | None = None,
+    ) -> Items:
+        """
+        Get items, oldest first.
+
+        Args:
+            items: most items to get, 1 to 1,000.
+            vis_timeout: seconds to lease them for: unless `done_data` is said until then, they are delivered again, as
+                often as *attempts* allows. 0: they are yours, and gone from the queue. Below 0: look, and leave
+                everything as it is. None: the queue's own. A dead-letter view knows looking and taking only.
+            get_timeout: seconds to wait for the first item; None or 0: not at all. Returns as soon as there is one. A
+                dead-letter view is looked at every two seconds.
+
+        Returns:
+            ``{id: item}``, empty when there is none. Of tasks, dead ones included: ``{id: [id, name, args, kwargs,
+            scheduled at]}``. Of dead items: ``{id: [id, '', item, extra fields, put at]}`` with a dict of queue,
+            reason, failures, crashes, died_at and, where it is known, error. Instants are epoch seconds.
+        """
+        return self.app.broker.run(self.getting(items, vis_timeout, get_timeout))
+
+    def getting(
+        self,
+        items: int = 1,
+        vis_timeout: float | timedelta | None = None,
+        get_timeout: float | timedelta | None = None,
+    ) -> Flow[Items]:
+        """What `get_data` says to Redis."""
+        wanted = _count(items, "items", most=MOST_ITEMS)
+        lease_for = self.vis_timeout if vis_timeout is None else _span(vis_timeout, "vis_timeout")
+        patience = 0.0 if get_timeout is None else messages.seconds(get_timeout, "get_timeout")
+        ends_at = time.monotonic() + patience
+        if self.is_dead:
+            return (yield from self._getting_dead(wanted, lease_for < 0, ends_at))
+        ask = wanted
+        while True:
+            left = ends_at - time.monotonic()
+            haul = yield from protocol.lease(
+                self.keys,
+                self._index,
+                self._rules,
+                ask,
+                lease_for,
+                limit=max(self.app.settings.queue_items_per_pass, wanted),
+                leaving=left <= 0,
+            )
+            found, unreadable = self._read(haul, lease_for)
+            if unreadable and lease_for >= 0:
+                yield from self._quarantining(unreadable, lease_for)
+            if lease_for < 0 and unreadable and len(haul.items) == ask < MOST_ITEMS:
+                ask = min(wanted + len(unreadable), MOST_ITEMS)  # look past what nobody can read
+                continue
+            if found:
+                return Items(islice(found.items(), wanted), found.tokens, found.ends_at) if ask > wanted else found
+            if (unreadable and lease_for >= 0) or haul.wait <= 0:
+                continue
+            if left <= 0:
+                return found
+            # A token that was lost, with the process that took it, costs one of these rounds.
+            yield from Wait([self.keys.wake], min(left, LONGEST_BLOCK, haul.wait))
+
+    def _read(self, haul: protocol.Haul, lease_for: float) -> tuple[Items, list[protocol.Reply]]:
+        """What can be decoded, and what cannot."""
+        found, unreadable = Items(ends_at=haul.now + lease_for if lease_for > 0 else 0.0), []
+        limit = self.app.settings.max_message_bytes
+        for message_id, token, message in haul.items:
+            try:
+                leased = messages.split(message_id, token, message)
+                value = dead.task_row(leased, limit) if self.is_tasks else messages.decode(leased.body, "item", limit)
+            except Undecodable as error:
+                if lease_for >= 0:
+                    log.warning("queue %s: message %r goes to the dead letters: %s", self.queue, message_id, error)
+                unreadable.append((message_id, token, message))
+            else:
+                found[leased.id] = value
+                found.tokens[leased.id] = token
+        return found, unreadable
+
+    def _quarantining(self, unreadable: list[protocol.Reply], lease_for: float) -> Flow[None]:
+        said = [(message_id, token if lease_for else "", message) for message_id, token, message in unreadable]
+        yield from protocol.quarantine(self.keys, self._index, said)
+
+    def _getting_dead(self, wanted: int, is_peek: bool, ends_at: float) -> Flow[Items]:
+        while True:
+            queues = yield from self._queues()
+            letters = yield from (dead.peeking if is_peek else dead.taking)(queues, wanted, self._at_once)
+            left = ends_at - time.monotonic()
+            if letters or left <= 0:
+                rows = [letter.as_task() if self.is_tasks else letter.as_item() for letter in letters]
+                return Items(((row[0], row) for row in rows), {row[0]: 0 for row in rows})
+            some = (queues or [self.keys])[: self._at_once]
+            yield from Watch([keys.events for keys in some], dead.heads(some), _has_dead, min(left, LONGEST_BLOCK))
+
+    @property
+    def _at_once(self) -> int:
+        """Queues that one call of a dead-letter view may look into."""
+        return 1 if self.app.broker.is_cluster else dead.AT_ONCE
+
+    def _queues(self) -> Flow[list[QueueKeys]]:
+        """The queues of a dead-letter view."""
+        if self.queue != self.app.settings.deadletter_queue:
+            return [self.keys]
+        known = self.app.keys.app
+        names = yield from command(as_is, "ZRANGE", known.queues if self.is_tasks else known.data_queues, 0, -1)
+        keys_of = self.app.task_keys if self.is_tasks else self.app.data_keys
+        return [keys_of(name) for name in names]
+
+    # What is leased.
+
+    def refresh_data(self, items: Any, vis_timeout: float | timedelta | None = None) -> list[str]:
+        """
+        Let leases end later: *vis_timeout* seconds from now.
+
+        Args:
+            items: what `get_data` returned, or ids; see `done_data`.
+            vis_timeout: seconds, greater than 0; None: the queue's own.
+
+        Returns:
+            The ids of those that were held and are refreshed.
+        """
+        return self.app.broker.run(self.refreshing(items, vis_timeout))
+
+    def refreshing(self, items: Any, vis_timeout: float | timedelta | None = None) -> Flow[list[str]]:
+        """What `refresh_data` says to Redis."""
+        seconds = self.vis_timeout if vis_timeout is None else messages.seconds(vis_timeout, "vis_timeout")
+        if not seconds:
+            raise RefusedInput(
+                f"vis_timeout of {self.queue}: expected seconds > 0 to refresh for, got {seconds:g}"
+                + ("" if vis_timeout is not None else ", the queue's own; say refresh_data(items, vis_timeout=...)")
+            )
+        refreshed: list[str] = []
+        for leases in self._leases(items):
+            refreshed += yield from moves.extend(self.keys, [(*lease, 0.0) for lease in leases], seconds)
+        if refreshed and (self.is_tasks or seconds <= LONGEST_BLOCK):
+            # It may end sooner than before: whoever waits has to hear of it.
+            yield from protocol.lease(self.keys, self._index, self._rules, 0, 0)
+        return refreshed
+
+    def done_data(self, items: Any) -> list[str]:
+        """
+        Say that leased items are done; they are not delivered again.
+
+        Args:
+            items: what `get_data` returned, which speaks for its own leases alone; or ids, one or an iterable of them,
+                which speak for whoever holds these items now.
+
+        Returns:
+            The ids of those that were held and are done now.
+        """
+        return self.app.broker.run(self.finishing(items))
+
+    def finishing(self, items: Any) -> Flow[list[str]]:
+        """What `done_data` says to Redis."""
+        done: list[str] = []
+        for leases in self._leases(items):
+            done += yield from moves.ack(self.keys, leases)
+        return done
+
+    def _leases(self, items: Any) -> Iterator[list[Lease]]:
+        """The leases that *items* speaks for, as many at a time as one call may take."""
+        tokens: Mapping[str, int | str] = items.tokens if isinstance(items, Items) else {}
+        ids = [items] if isinstance(items, (str, bytes)) else items
+        if not hasattr(type(ids), "__iter__"):
+            raise WrongType(f"items: expected what get_data returned, or ids, got {items!r}")
+        unique = dict.fromkeys(name_text(one, "id of an item") for one in ids)
+        leases: list[Lease] = [(one, tokens.get(one, "")) for one in unique]
+        if self.is_dead:
+            return  # nobody holds dead letters
+        for first in range(0, len(leases), protocol.PER_CALL):
+            yield leases[first : first + protocol.PER_CALL]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Data cannot be pickled; make one in the other process")
+
+
+def _has_dead(answer: list[tuple[int, float]]) -> bool:
+    return any(count for count, _ in answer)
+
+
+def _count(value: Any, what: str, most: int | None) -> int:
+    """*value* as a whole number >= 1, and at most *most*."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise WrongType(f"{what}: expected a whole number, got {value!r}")
+    if value < 1 or (most is not None and value > most):
+        raise RefusedInput(f"{what}: expected {'1 or greater' if most is None else f'1 to {most}'}, got {value!r}")
+    return value
+
+
+def _span(value: Any, what: str) -> float:
+    """*value* as seconds, which may be below 0 here."""
+    return messages.seconds(value, what, least=-1e10)

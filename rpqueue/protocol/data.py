@@ -1,0 +1,142 @@
+"""What users of items say to Redis: put, get, look, count, delete, and bury what cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from .. import messages
+from ..errors import RefusedInput
+from ..keys import QueueKeys
+from ..states import State
+from . import scripts
+from .moves import Index, Rules, ms
+from .operation import Flow, Operation, Word
+
+#: Messages that one call acks, extends or deletes; keeps each call to about a millisecond.
+PER_CALL = 1000
+#: Where messages are that nobody gave up.
+LIVE = (State.READY, State.SCHEDULED, State.LEASED, State.PARKED)
+
+Reply = tuple[bytes, int, bytes]  #: id, token, message
+
+
+class Haul(NamedTuple):
+    """What one look at a queue brought."""
+
+    now: float  #: epoch seconds by Redis's clock
+    items: list[Reply]
+    due: float  #: epoch seconds: when something becomes ready by itself; 0: never
+
+    @property
+    def wait(self) -> float:
+        """Seconds until something becomes ready by itself: infinite when nothing does, 0 when there is more now."""
+        return max(self.due - self.now, 0.0) if self.due else float("inf")
+
+
+def encoded(items: Iterable[Any], size: int, limit: int) -> Iterator[list[bytes]]:
+    """*items* as JSON, *size* at a time. Nothing of a chunk comes out before all of it is encoded."""
+    put, rest = 0, iter(items)
+    while chunk := list(islice(rest, size)):
+        bodies: list[bytes] = []
+        for number, item in enumerate(chunk):
+            try:
+                bodies.append(messages.encode(item, f"item {put + number} of data", limit))
+            except RefusedInput as error:
+                if not put:
+                    raise type(error)(f"{error}; nothing was put") from error
+                what = (
+                    f"items 0 to {put - 1} are put, and none from {put} on"
+                    if put > 1
+                    else "item 0 is put, none after it"
+                )
+                raise type(error)(f"{error}; {what}") from error
+        yield bodies
+        put += len(chunk)
+
+
+def lease(
+    keys: QueueKeys,
+    index: Index,
+    rules: Rules,
+    wanted: int,
+    lease_for: float,
+    *,
+    limit: int = 100,
+    leaving: bool = True,
+) -> Operation[Haul]:
+    """
+    Ready → leased, oldest first.
+
+    Args:
+        keys: of the queue.
+        index: the app's keys for tasks, () for items.
+        rules: for what is given up on the way.
+        wanted: most messages to get, up to 1,000; 0 only promotes and reaps.
+        lease_for: seconds; 0 takes the messages for good, below 0 leaves them where they are.
+        limit: most messages to promote, and to reap.
+        leaving: whether the caller goes away after this look instead of waiting for more.
+    """
+    words: list[Word] = [str(wanted), str(ms(lease_for) if lease_for >= 0 else -1), str(limit), "1" if leaving else "0"]
+    words += (keys.name, rules.kind, str(rules.poison), str(rules.keep))
+
+    def read(reply: tuple[int, list[list[bytes]], int]) -> Haul:
+        now, items, due = reply
+        return Haul(int(now) / 1000, [(one[0], int(one[1]), one[2]) for one in items], int(due) / 1000)
+
+    return Operation(scripts.load("lease"), (*keys.block, *index), words, read, keys.memo)
+
+
+def measure(keys: QueueKeys, index: Index, rules: Rules, limit: int = PER_CALL) -> Operation[tuple[int, int]]:
+    """``(available, invisible)``: how many messages a consumer would get now, and how many are scheduled or leased."""
+    words = [str(limit), keys.name, rules.kind, str(rules.poison), str(rules.keep)]
+    return Operation(
+        scripts.load("measure"), (*keys.block, *index), words, lambda reply: (int(reply[0]), int(reply[1]))
+    )
+
+
+def quarantine(
+    keys: QueueKeys, index: Index, messages: Iterable[tuple[bytes, int | str, bytes]]
+) -> Operation[list[bytes]]:
+    """
+    Bury ``(id, token, message)`` that cannot be decoded; returns the ids that are buried now.
+
+    An empty token stands for a message that was taken for good: it comes back with these bytes.
+    """
+    words: list[Word] = [keys.name]
+    for message_id, token, message in messages:
+        words += (message_id, str(token), message)
+    return Operation(scripts.load("quarantine"), (*keys.block, *index), words, list, keys.memo)
+
+
+def purge(
+    keys: QueueKeys, index: Index, places: Sequence[State] = LIVE, limit: int = PER_CALL
+) -> Operation[tuple[int, int]]:
+    """Delete about *limit* messages from *places*. Returns ``(deleted, left)``."""
+    words = [keys.name, str(limit), *(place.value for place in places)]
+
+    def read(reply: list[Any]) -> tuple[int, int]:
+        return int(reply[0]), int(reply[1])
+
+    return Operation(scripts.load("purge"), (*keys.block, *index), words, read, keys.memo)
+
+
+def purging(keys: QueueKeys, index: Index, places: Sequence[State] = LIVE) -> Flow[int]:
+    """Delete all messages in *places*, in calls of a millisecond each. Returns how many; what is put meanwhile may stay."""
+    total, left = yield from purge(keys, index, places)
+    most = total + left
+    while left and total < most:
+        deleted, left = yield from purge(keys, index, places)
+        total += deleted
+    return total
+
+
+def bury_new(
+    keys: QueueKeys, index: Index, messages: Iterable[tuple[str, bytes]], *, tail: str = "", reason: str = "put"
+) -> Operation[float]:
+    """New ``(id, body)``, dead from the start. Returns the instant by Redis's clock."""
+    words: list[Word] = [keys.name, tail, reason]
+    for message_id, body in messages:
+        words += (message_id, body)
+    return Operation(scripts.load("bury_new"), (*keys.block, *index), words, lambda reply: int(reply) / 1000, keys.memo)
