@@ -98,26 +98,37 @@ class Broker:
         return run(flow, self.execute)
 
     @overload
-    def execute(self, step: Operation[T]) -> T: ...
+    def execute(self, step: Operation[T], stamp: Stamp | None = None) -> T: ...
     @overload
     def execute(self, step: Watch[T]) -> T: ...
     @overload
     def execute(self, step: Wait) -> bytes | None: ...
-    def execute(self, step: Any) -> Any:
-        """Carry one step to Redis. Raises RedisError with the reason when Redis cannot do it."""
+    def execute(self, step: Any, stamp: Stamp | None = None) -> Any:
+        """
+        Carry one step to Redis.
+
+        Args:
+            step: what to do.
+            stamp: for a caller that sends an Operation again until it is answered, always under the same stamp;
+                None: it is stamped here.
+
+        Raises:
+            RedisError: Redis could not do it, and why. After RedisUnavailable it may have been done.
+        """
         if isinstance(step, Wait):
             return self.wait(step.keys, step.timeout)
         if isinstance(step, Watch):
             return self.watch(step)
-        stamp = self.sessions.take()
+        own = stamp or self.sessions.take()
         try:
-            return step.read(self._send(step, stamp))
+            return step.read(self._send(step, own))
         except errors.RpqueueError:
             raise
         except Exception as error:
             raise translate(error, self.label) from error
         finally:
-            self.sessions.give_back(stamp)
+            if stamp is None:
+                self.sessions.give_back(own)
 
     def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
         call = self.client.execute_command
@@ -152,7 +163,7 @@ class Broker:
         answer = self.execute(step.question)
         if step.is_over(answer) or step.timeout <= 0:
             return answer
-        listener = self.waiting.pubsub(ignore_subscribe_messages=False)
+        listener: Any = self.waiting.pubsub(ignore_subscribe_messages=False)  # type: ignore[no-untyped-call]
         try:
             listener.subscribe(*step.channels)
             while True:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from . import tasks
 from .errors import UnknownTask, did_you_mean
 from .keys import name_text
 from .protocol.operation import Flow, as_is, command
 from .system import System
-from .tasks import EnqueuedTask, Task, result_in
+from .tasks import result_in
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -32,7 +33,7 @@ class KnownTasks:
     def __init__(self, app: Calling) -> None:
         self._app = app
 
-    def __getitem__(self, name: str) -> Task[..., Any]:
+    def __getitem__(self, name: str) -> tasks.Task[..., Any]:
         return self._app.find_task(name)
 
     def __contains__(self, name: object) -> bool:
@@ -48,29 +49,29 @@ class KnownTasks:
 class Calling(System):
     """An App's verbs around calls by name and results by id."""
 
-    Task: type[Task[Any, Any]]
-    EnqueuedTask: type[EnqueuedTask]
+    Task: type[tasks.Task[..., Any]]
+    EnqueuedTask: type[tasks.EnqueuedTask]
 
     @property
     def known_tasks(self) -> KnownTasks:
         """Tasks by name, of this process or of any worker."""
         return KnownTasks(self)
 
-    def get_task(self, name: str) -> Task[..., Any]:
+    def get_task(self, name: str) -> tasks.Task[..., Any]:
         """The task of that name in this process. UnknownTask, a ValueError, when its module was not imported."""
         registry = self.settings.registry
         if name not in registry:
             raise UnknownTask(_unknown(name, registry) + " Import the module that declares it.")
-        task: Task[..., Any] = registry[name]
+        task: tasks.Task[..., Any] = registry[name]
         return task
 
-    def find_task(self, name: str) -> Task[..., Any]:
+    def find_task(self, name: str) -> tasks.Task[..., Any]:
         """The task of that name in this process, else as a worker told it to Redis. UnknownTask when nobody did."""
         return self.broker.run(self.finding_task(name))
 
-    def finding_task(self, name: str) -> Flow[Task[..., Any]]:
+    def finding_task(self, name: str) -> Flow[tasks.Task[..., Any]]:
         """What `find_task` says to Redis."""
-        known = self.settings.registry.get(name)
+        known: tasks.Task[..., Any] | None = self.settings.registry.get(name)
         if known is not None:
             return known
         told = yield from command(as_is, "HGET", self.keys.app.registry, name_text(name, "task name"))
@@ -84,7 +85,7 @@ class Calling(System):
         """``{name: options}`` of the tasks that workers told to Redis."""
         return self.broker.execute(command(_read_registry, "HGETALL", self.keys.app.registry))
 
-    def call_task(self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any) -> EnqueuedTask:
+    def call_task(self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any) -> tasks.EnqueuedTask:
         """
         Enqueue a task by name; this process need not have imported it.
 
@@ -102,7 +103,7 @@ class Calling(System):
 
     def calling(
         self, name: str, queue: str | bytes | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Flow[EnqueuedTask]:
+    ) -> Flow[tasks.EnqueuedTask]:
         """What `call_task` says to Redis."""
         verify = kwargs.pop("_verify_call", True)
         try:
@@ -150,6 +151,6 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"no task is named {name!r}{did_you_mean(str(name), names)} Known: {listed}."
 
 
-def told(task: Task[Any, Any], now: float) -> str:
+def told(task: tasks.Task[..., Any], now: float) -> str:
     """What a worker tells Redis's registry of a task."""
     return json.dumps({**{key: getattr(task, key) for key in _TOLD}, "told_at": now})

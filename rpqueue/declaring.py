@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
+from . import tasks
 from .errors import RefusedInput, WrongType
 from .schedule import Cron, Schedule
 from .system import System
-from .tasks import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,10 +18,10 @@ R = TypeVar("R")
 class Declaring(System):
     """An App's decorators."""
 
-    Task: type[Task[Any, Any]]
+    Task: type[tasks.Task[..., Any]]
 
     @overload
-    def task(self, args: Callable[P, R]) -> Task[P, R]: ...
+    def task(self, args: Callable[P, R]) -> tasks.Task[P, R]: ...
     @overload
     def task(
         self,
@@ -34,7 +34,7 @@ class Declaring(System):
         use_dead: bool = False,
         *,
         name: str | None = None,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]: ...
     def task(
         self,
         args: Any = None,
@@ -68,7 +68,7 @@ class Declaring(System):
         """
         _refuse_unknown("task", unknown, self.task)
 
-        def decorate(function: Callable[P, R]) -> Task[P, R]:
+        def decorate(function: Callable[P, R]) -> tasks.Task[P, R]:
             return self._declare(
                 function,
                 name,
@@ -94,7 +94,7 @@ class Declaring(System):
         name: str | None = None,
         vis_timeout: float = 0,
         use_dead: bool = False,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]:
+    ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]:
         """
         Run a function every *run_every* seconds (int, float or timedelta), once per slot however many workers there are.
 
@@ -111,7 +111,7 @@ class Declaring(System):
             use_dead: see `task`.
         """
 
-        def decorate(function: Callable[P, R]) -> Task[P, R]:
+        def decorate(function: Callable[P, R]) -> tasks.Task[P, R]:
             return self._declare(
                 function,
                 name,
@@ -141,7 +141,7 @@ class Declaring(System):
         timezone: Any = None,
         vis_timeout: float = 0,
         use_dead: bool = False,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]:
+    ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]:
         """
         Run a function when a crontab line says so, once per slot however many workers there are.
 
@@ -159,7 +159,7 @@ class Declaring(System):
         """
         schedule: Schedule = Cron(crontab, never_skip=never_skip, timezone=timezone)
 
-        def decorate(function: Callable[P, R]) -> Task[P, R]:
+        def decorate(function: Callable[P, R]) -> tasks.Task[P, R]:
             return self._declare(
                 function,
                 name,
@@ -175,8 +175,8 @@ class Declaring(System):
 
         return decorate
 
-    def _declare(self, function: Any, name: str | None, queue: str | bytes | None, **options: Any) -> Any:
-        if isinstance(function, Task):
+    def _declare(self, function: Callable[P, R], name: str | None, queue: str | bytes | None, **options: Any) -> tasks.Task[P, R]:
+        if isinstance(function, tasks.Task):
             raise RefusedInput(f"task: expected a function, got {function!r}, which is a task already; use its .function")
         if not callable(function):
             raise WrongType(f"task: expected a function, got {function!r}; options are given by name, as in @task(queue=...)")
@@ -186,7 +186,8 @@ class Declaring(System):
             raise RefusedInput(
                 f"task name {full_name!r}: {other.function!r} has it already; give one of them another with name=..."
             )
-        return self.Task(queue or self.settings.default_queue, full_name, function, **options)
+        declared: tasks.Task[P, R] = self.Task(queue or self.settings.default_queue, full_name, function, **options)
+        return declared
 
 
 def task_name(function: Callable[..., Any]) -> str:

@@ -147,7 +147,8 @@ class Keys:
     def __init__(self, prefix: str | bytes = "rpqueue") -> None:
         self.prefix = name_text(prefix, "key prefix")
         self._stem = _encode(self.prefix) + b":"
-        self.app = AppKeys(*(self._stem + b"{app}:" + name.encode() for name in AppKeys._fields[:-1]), self._stem + b"{app}:")
+        stem = self._stem + b"{app}:"
+        self.app = AppKeys._make([*(stem + name.encode() for name in AppKeys._fields[:-1]), stem])
         self.tasks = lru_cache(maxsize=20_000)(self._tasks)
         self.data = lru_cache(maxsize=20_000)(self._data)
 
@@ -159,7 +160,8 @@ class Keys:
 
     def _queue(self, kind: bytes, queue: str) -> QueueKeys:
         stem = b"%s{%s%s}:" % (self._stem, kind, _encode(queue))
-        return QueueKeys(*(stem + name.encode() for name in QueueKeys._fields[:12]), stem, queue)
+        block = [stem + name.encode() for name in QueueKeys._fields[:12]]
+        return QueueKeys._make([*block, stem, queue])
 
     def lock(self, name: str) -> bytes:
         return b"%s{lock:%s}:lock" % (self._stem, _encode(name))

@@ -112,9 +112,9 @@ class System:
             url: one of the URLs in `connections`; wins over the single fields.
             options: more keyword arguments for redis-py's connections.
         """
-        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+        if type(port) is not int or not 0 < port < 65536:
             raise RefusedInput(f"port: expected 1 to 65535, got {port!r}")
-        if isinstance(db, bool) or not isinstance(db, int) or db < 0:
+        if type(db) is not int or db < 0:
             raise RefusedInput(f"db: expected a number >= 0, got {db!r}")
         self._use(
             Broker(

@@ -125,7 +125,7 @@ class Task(Generic[P, R]):
         instant = time.time() if now is None else now
         return max(self.schedule.first(instant) - instant, 0.0)
 
-    def execute(self, *args: Any, **kwargs: Any) -> EnqueuedTask:
+    def execute(self, *args: Any, **kwargs: Any) -> EnqueuedTask | InlineTask:
         """
         Enqueue a call of this task.
 
@@ -190,7 +190,7 @@ class Task(Generic[P, R]):
             value = _run_coroutine(value)
         return InlineTask(self, value, [list(args), kwargs])
 
-    def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask | None:
+    def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask | InlineTask | None:
         """
         Enqueue this task once more, after its retry_delay, unless its attempts are used up.
 
@@ -240,7 +240,7 @@ class EnqueuedTask:
 
     app: ClassVar[App]
 
-    def __init__(self, name: str, taskid: str, queue: str | bytes, task: Task[Any, Any] | None = None) -> None:
+    def __init__(self, name: str, taskid: str, queue: str | bytes, task: Task[..., Any] | None = None) -> None:
         self.name = name
         self.taskid = name_text(taskid, "taskid")
         self.queue = name_text(queue, "queue")
@@ -347,7 +347,7 @@ class InlineTask:
     status = "done"
     taskid = "inline"
 
-    def __init__(self, task: Task[Any, Any], value: Any, args: list[Any]) -> None:
+    def __init__(self, task: Task[..., Any], value: Any, args: list[Any]) -> None:
         self.task, self.name, self.queue = task, task.name, task.queue
         self.result = value
         self.args = args
@@ -384,7 +384,7 @@ def status_of(where: Whereabouts) -> str:
     if where.state in (State.READY, State.PARKED):
         flags = messages.parse_header(where.message.partition(b"|")[0])[3]
         return "late" if Flags.DELAYED in flags else "waiting"
-    return (where.state or State.DONE).value
+    return str(where.state or State.DONE)
 
 
 def args_of(where: Whereabouts) -> list[Any] | None:

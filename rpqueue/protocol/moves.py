@@ -130,6 +130,18 @@ def unpark(keys: QueueKeys, index: Index, ids: Iterable[str]) -> Operation[int]:
     return Operation(scripts.load("unpark"), (*keys.block, *index), [keys.name, *ids], int)
 
 
+def parked(queues: Sequence[QueueKeys], limit: int = 1000) -> Operation[list[tuple[QueueKeys, dict[str, str]]]]:
+    """``(queue, {id: task name})`` for each of *queues* that has parked messages; about *limit* of each at most."""
+
+    def read(reply: list[list[Any]]) -> list[tuple[QueueKeys, dict[str, str]]]:
+        return [
+            (queues[number - 1], dict(zip(_texts(words[::2]), _texts(words[1::2]), strict=True)))
+            for number, *words in reply
+        ]
+
+    return Operation(scripts.load("parked"), [keys.parked for keys in queues], [str(limit)], read)
+
+
 def redrive(
     keys: QueueKeys, index: Index, grave: State, ids: Sequence[str] = (), limit: int = 1000
 ) -> Operation[list[str]]:

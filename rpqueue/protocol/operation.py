@@ -76,8 +76,7 @@ class Operation(Generic[T]):
         return reply
 
     def __repr__(self) -> str:
-        name = self.script.name if self.script else self.args[0]
-        return f"<Operation {name} {[key.decode() for key in self.keys[:1]]}>"
+        return f"<Operation {self.script.name if self.script else self.args[0]!r}>"
 
 
 class Wait:

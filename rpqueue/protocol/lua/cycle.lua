@@ -16,7 +16,7 @@
 -- ARGV[10..n]  queues        for every queue: its name, the number of plain acks (ids under token 1) and those ids, the
 --                            number of full acks and for each: id, token, ms to keep the outcome (0: none), outcome
 -- Returns {now, stale, claimed, due, ready, hands}: stale ids whose ack came too late as {queue number, id}; claimed
--- messages as {queue number, id, token, message}, in order; due the next instant (ms) at which one of these queues needs
+-- messages as {queue number, id, token, message, tries}, in order, tries (deliveries that failed or crashed before) left out when 0; due the next instant (ms) at which one of these queues needs
 -- a hand, or 0; ready and hands the first names in the index with ready messages (and their priority), with due ones.
 -- O(acks + (claimed + promoted + reaped) * log(leased)). Begins with a freeing write: works at maxmemory.
 -- Needs: now, queue, memo, header, counts, wake, publish, index, bury, promote, end_lease, reap, ack, claim
@@ -54,10 +54,10 @@ if before then
   -- Sent again: nothing is done twice; what was claimed then and is still held is handed out again.
   stale = before[1]
   for _, lease in ipairs(before[2]) do
-    local n, id, token = lease[1], lease[2], lease[3]
+    local id, token, n = lease[2], lease[3], lease[4]
     local q = queues[n].q
     if held(q, {id}, {token})[1] then
-      claimed[#claimed + 1] = {n, id, token, redis.call('HGET', q.messages, id)}
+      claimed[#claimed + 1] = {n, id, token, redis.call('HGET', q.messages, id), tries_of(q, id)}
     end
   end
 else
@@ -93,8 +93,8 @@ else
         changed = true
         redis.call('HINCRBY', q.stats, 'claimed', #got)
         for _, lease in ipairs(got) do
-          claimed[#claimed + 1] = {n, lease[1], lease[2], lease[3]}
-          leases[#leases + 1] = {n, lease[1], lease[2]}
+          claimed[#claimed + 1] = {n, lease[1], lease[2], lease[3], lease[4]}
+          leases[#leases + 1] = {queue.name, lease[1], lease[2], n}
           local _, _, _, flags = header_of(lease[3])
           if flags and #claimed <= starting and has(flags, WATCHED) then publish(q, lease[1], 'started') end
         end

@@ -15,6 +15,13 @@ local function write_counts(q, id, counts)
     '%.0f %d %d %d', counts.fence, counts.failures, counts.crashes, counts.interruptions))
 end
 
+-- Deliveries of a message that failed or crashed; nil when there was none.
+local function tries_of(q, id)
+  local counts = counts_of(q, id)
+  local tries = counts.failures + counts.crashes
+  return tries > 0 and tries or nil
+end
+
 -- The tokens of several messages, as numbers, in order.
 local function fences_of(q, ids)
   local fences = {}

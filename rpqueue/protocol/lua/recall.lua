@@ -1,0 +1,10 @@
+-- What a round leased whose reply nobody read, because the worker died: asked by its supervisor.
+--
+-- KEYS[1]  memo    string  of the dead worker's session
+-- ARGV[1]  number  int     of the round
+-- Returns {queue name, id, token, ...} for each lease; empty when the round never reached Redis, or leased nothing.
+-- O(leases). Writes nothing.
+-- Needs: memo
+local answer = recall(KEYS[1], ARGV[1])
+if not answer then return {} end
+return answer[2]

@@ -1,0 +1,43 @@
+"""What workers and supervisors say of themselves, and of one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..keys import AppKeys
+from . import scripts
+from .moves import ms
+from .operation import Operation, Stamp, Word
+
+
+class Beat(NamedTuple):
+    """A sign of life of one worker process; without *info* it says good-bye."""
+
+    worker_id: str
+    info: str  #: JSON: host, pid, queues, threads, started_at
+
+
+def beat(app: AppKeys, beats: Sequence[Beat], forget_after: float) -> Operation[float]:
+    """Say that workers are alive. Returns Redis's clock, in seconds."""
+    words: list[Word] = [str(ms(forget_after))]
+    for one in beats:
+        words += one
+    return Operation(scripts.load("beat"), (app.workers, app.beats), words, lambda now: int(now) / 1000)
+
+
+class Unread(NamedTuple):
+    """A lease of a round whose reply was never read."""
+
+    queue: str
+    id: str
+    token: int
+
+
+def recall(app: AppKeys, stamp: Stamp) -> Operation[list[Unread]]:
+    """What a dead worker's last round leased."""
+
+    def read(reply: list[Any]) -> list[Unread]:
+        return [Unread(queue.decode(), message_id.decode(), int(token)) for queue, message_id, token, *_ in reply]
+
+    return Operation(scripts.load("recall"), (app.memo(stamp.session),), (str(stamp.number),), read)

@@ -1,0 +1,105 @@
+"""Runs tasks until told to stop."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Iterable
+
+from .. import messages
+from ..errors import RefusedInput
+from ..keys import name_text
+from ..system import System
+from .heartbeat import Heartbeat
+from .ledger import Ledger
+from .service import Duties
+from .signals import Orders
+from .supervisor import Supervisor
+from .worker import Worker
+
+__all__ = ["Supervisor", "Worker", "execute_task_threads", "execute_tasks"]
+
+
+def execute_tasks(
+    system: System,
+    queues: Iterable[str | bytes] | None = None,
+    threads_per_process: int = 1,
+    processes: int = 1,
+    wait_per_thread: float = 1,
+    module: str | None = None,
+) -> None:
+    """Run tasks in worker processes under a supervisor. See `App.execute_tasks`."""
+    names = _names(queues)
+    threads = _count(threads_per_process, "threads_per_process")
+    wait = messages.seconds(wait_per_thread, "wait_per_thread") * threads
+    if not hasattr(os, "fork"):
+        raise RefusedInput("execute_tasks: expected a system with fork(), as Linux and macOS are")
+    system.settings.execute_tasks = True
+    number = _count(processes, "processes")
+    import_module(system, module)
+    Supervisor(system, names, threads, number, wait).run()
+
+
+def execute_task_threads(
+    system: System,
+    queues: Iterable[str | bytes] | None = None,
+    threads: int = 1,
+    wait_per_thread: float = 1,
+    module: str | None = None,
+) -> None:
+    """Run tasks in threads of this process. See `App.execute_task_threads`."""
+    names = _names(queues)
+    slots = _count(threads, "threads")
+    wait = messages.seconds(wait_per_thread, "wait_per_thread") * slots
+    system.settings.execute_tasks = True
+    import_module(system, module)
+    orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
+    put_back = orders.listen()
+    ledger = Ledger()
+    worker = Worker(system, names, slots, wait, ledger, orders)
+    beating = threading.Thread(target=_beat, args=(system, ledger, worker.stopping), name="rpqueue-heartbeat", daemon=True)
+    beating.start()
+    try:
+        worker.run()
+    finally:
+        put_back()
+
+
+def _beat(system: System, ledger: Ledger, stopping: threading.Event) -> None:
+    duties = Duties(Heartbeat(system, lambda: [ledger]))
+    while not stopping.wait(duties.run_due()):
+        pass
+
+
+def import_module(system: System, name: str | None) -> None:
+    """
+    Import the module that declares the tasks, found from the current directory too.
+
+    When it is run as a script, its tasks are named ``__main__.NAME``; those names mean them here as well.
+    """
+    if name is None:
+        return
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    importlib.import_module(name)
+    registry = system.settings.registry
+    for known, task in list(registry.items()):
+        if known.startswith(f"{name}."):
+            registry.setdefault(f"__main__.{known.removeprefix(f'{name}.')}", task)
+
+
+def _names(queues: Iterable[str | bytes] | None) -> list[str] | None:
+    if queues is None:
+        return None
+    if isinstance(queues, (str, bytes)):
+        raise RefusedInput(f"queues: expected a list of names, got {queues!r}; write [{queues!r}]")
+    names = [name_text(queue, "queue") for queue in queues]
+    return names or None
+
+
+def _count(value: int, what: str) -> int:
+    if type(value) is not int or not 0 < value <= 1000:
+        raise RefusedInput(f"{what}: expected 1 to 1000, got {value!r}")
+    return value

@@ -1,0 +1,299 @@
+"""
+Fetcher: brings messages from Redis and carries acks back, one call per round.
+
+The slots of a pool pull. A slot that finds the buffer empty runs a round itself: it acks everything that ended since the
+last one and claims the next messages, so a worker with one thread never hands anything from thread to thread. How many
+are claimed ahead of the free slots is a matter of time, not of count: as many as take about CLAIM_AHEAD seconds. What
+has waited longer than that behind a slow task is given back to the head of its queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+
+from ..connections import LONGEST_BLOCK
+from ..errors import RedisError
+from ..protocol import moves
+from ..protocol.cycle import Ack, Round, cycle
+from ..protocol.operation import Operation, Stamp
+from ..system import System
+from .claims import Claim, decode
+from .ledger import Ledger, Stage
+from .patience import FIRST_PAUSE, Patience, Stopped
+from .route import AllQueues, NamedQueues
+
+log = logging.getLogger("rpqueue.worker")
+
+#: Most messages that one round claims, and most acks of one queue that it carries.
+LARGEST_CLAIM, MOST_ACKS = 500, 1000
+#: Blocks without news after which an idle worker runs a round all the same, in case a wake token was lost.
+QUIET_BLOCKS = 3
+
+
+class Fetcher:
+    """
+    The claims of one worker process. Slots of its pool and its monitor share it.
+
+    Args:
+        system: keys, settings and the Broker.
+        route: which queues.
+        ledger: where claims are written down for the supervisor.
+        patience: carries rounds, however long Redis is away.
+        slots: threads that pull.
+    """
+
+    def __init__(
+        self, system: System, route: AllQueues | NamedQueues, ledger: Ledger, patience: Patience, slots: int
+    ) -> None:
+        self.system = system
+        self.route = route
+        self.ledger = ledger
+        self.patience = patience
+        self.slots = slots
+        self.quiet = False  #: claim no more
+        self.stale = 0  #: acks that came too late
+        self.busy = threading.Event()  #: set when the monitor should look often
+        self.async_room = 0  #: coroutines that could start at once, when the last claims were such
+        self._buffer: deque[Claim] = deque()
+        self._ended: list[tuple[str, Ack, int]] = []  #: queue, ack and record of what the next round acks
+        self._oldest_end = 0.0
+        self._idle = 0  #: slots without work
+        self._followers = 0  #: those of them that wait for the one that waits in Redis
+        self._somebody_waits = False  #: a slot waits in Redis
+        self._last_pop = 0.0
+        self._limit = 0  #: claim-ahead in messages
+        self._pace = 0.0  #: seconds that a task took lately
+        self._due = 0.0  #: monotonic instant at which a queue needs a hand; 0: none
+        self._drift = 0.0  #: Redis's clock minus the monotonic one
+        self._last_round = 0.0
+        self._unanswered: tuple[Operation[Round], Stamp, list[int]] | None = None
+        self._session = system.broker.sessions.take()
+        self._change = threading.Condition()  # guards what stands above
+        self._rounds = threading.Lock()
+
+    # What slots and runners use.
+
+    def next(self) -> Claim | None:
+        """The next message to run; blocks until there is one. None: no more will come."""
+        while True:
+            claim = self._pop()
+            if claim is not None:
+                return claim
+            if self.quiet:
+                return None
+            try:
+                self._fill()
+            except Stopped:
+                return None
+
+    def ended(self, claim: Claim, *, keep_for: float = 0, outcome: bytes = b"") -> None:
+        """A claim ran to its end; the next round acks it."""
+        self.ledger.move(claim.record, Stage.FINISHED if not keep_for else Stage.STARTED)
+        ack = Ack(claim.id, claim.token, keep_for, outcome)
+        with self._change:
+            if not self._ended:
+                self._oldest_end = time.monotonic()
+            self._ended.append((claim.keys.name, ack, claim.record))
+
+    def dropped(self, claim: Claim) -> None:
+        """A claim went another way than by ack: it failed, was parked or given back."""
+        self.ledger.remove(claim.record)
+
+    def took(self, seconds: float) -> None:
+        """A task took that long; what is claimed ahead follows."""
+        self._pace = seconds if seconds > 10 * self._pace else 0.8 * self._pace + 0.2 * seconds
+
+    def now(self) -> float:
+        """Redis's clock as of the last round, carried on by this machine's monotonic one."""
+        return time.monotonic() + self._drift
+
+    # What the monitor uses.
+
+    @property
+    def waiting(self) -> int:
+        """Claimed messages that have not started."""
+        return len(self._buffer)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every slot waits and nothing is left to say."""
+        return self._idle >= self.slots and not self._ended and not self._buffer
+
+    def tend(self) -> None:
+        """Give back what waits behind slow tasks, send acks that lie about, and lend due queues a hand."""
+        now = time.monotonic()
+        budget = self.system.settings.claim_ahead
+        if self._buffer and now - self._last_pop > budget:
+            self.give_back()
+        late_ack = self._ended and now - self._oldest_end > budget
+        hand_needed = self._due and now >= self._due and self._idle < self.slots
+        unseen = now - self._last_round > 1.0 and self._idle < self.slots
+        if (late_ack or hand_needed or unseen) and self._rounds.acquire(blocking=False):
+            try:
+                self._round(0)
+            finally:
+                self._rounds.release()
+
+    def give_back(self) -> None:
+        """Everything that was claimed and not started goes to the head of its queue; no delivery is counted."""
+        with self._change:
+            claims = list(self._buffer)
+            self._buffer.clear()
+            self._limit = 0
+        by_queue: dict[str, list[Claim]] = {}
+        for claim in claims:
+            by_queue.setdefault(claim.keys.name, []).append(claim)
+        for held in by_queue.values():
+            leases: list[tuple[str, int | str, moves.Reason]] = [(claim.id, claim.token, "unstarted") for claim in held]
+            self.patience.execute(moves.release(held[0].keys, self.system.index, leases, self.system.task_rules))
+            for claim in held:
+                self.dropped(claim)
+
+    def stop_claiming(self) -> None:
+        """Claim no more, wake the slots that wait, and give back what has not started."""
+        self.quiet = True
+        with self._change:
+            self._change.notify_all()
+        self.give_back()
+
+    def flush(self) -> None:
+        """Send the acks that are left."""
+        with self._rounds:
+            while self._ended or self._unanswered:
+                self._round(0)
+
+    # How it is done.
+
+    def _pop(self) -> Claim | None:
+        with self._change:
+            if not self._buffer:
+                return None
+            self._last_pop = time.monotonic()
+            return self._buffer.popleft()
+
+    def _fill(self) -> None:
+        """Fill the buffer: by a round, or by waiting until a round is worth it."""
+        with self._rounds:
+            if self._buffer or self.quiet:
+                return
+            if self._round(self._wanted()) or self.quiet:
+                return
+        with self._change:
+            self._idle += 1
+        try:
+            self._await_work()
+        finally:
+            with self._change:
+                self._idle -= 1
+
+    def _wanted(self) -> int:
+        """How many messages to claim now: one for each free slot, and what fits into the time budget behind them."""
+        budget = self.system.settings.claim_ahead
+        free = self._followers + 1 + self.async_room
+        if self._pace * 2 > budget:
+            self._limit = 0
+        else:
+            fitting = int(budget * self.slots / self._pace) if self._pace else LARGEST_CLAIM
+            self._limit = min(max(self._limit * 2, free), fitting, LARGEST_CLAIM)
+        return min(max(free, self._limit), self.ledger.room)
+
+    def _await_work(self) -> None:
+        """
+        Block until there may be work. One slot waits in Redis, the others for that one.
+
+        A follower that takes the waiter's place needs no round first: what came meanwhile has left a token.
+        """
+        with self._change:
+            while self._somebody_waits and not self._buffer and not self.quiet:
+                self._followers += 1
+                self._change.wait()
+                self._followers -= 1
+            if self._buffer or self.quiet:
+                return
+            self._somebody_waits = True
+        try:
+            self._wait_in_redis()
+        finally:
+            with self._change:
+                self._somebody_waits = False
+                self._change.notify()
+
+    def _wait_in_redis(self) -> None:
+        for _ in range(QUIET_BLOCKS):
+            block = LONGEST_BLOCK
+            if self._due:
+                block = min(block, self._due - time.monotonic())
+            if block <= 0 or self.quiet:
+                return
+            try:
+                token = self.system.broker.wait(self.route.wake_keys(), block)
+            except RedisError:
+                # The round that follows says what is wrong, and waits until it is over.
+                self.patience.stopping.wait(FIRST_PAUSE)
+                return
+            self.route.woken(token)
+            if token is not None:
+                return
+
+    def _round(self, wanted: int) -> int:
+        """Run a round, under `_rounds`. Returns how many messages it brought."""
+        operation, stamp, records = self._unanswered or self._prepare(0 if self.quiet else wanted)
+        self._unanswered = (operation, stamp, records)
+        if wanted:
+            self.ledger.sending(stamp)
+        reply = self.patience.execute(operation, stamp)
+        self._unanswered = None
+        return self._take_in(reply, stamp, records)
+
+    def _prepare(self, wanted: int) -> tuple[Operation[Round], Stamp, list[int]]:
+        with self._change:
+            ended, self._ended = self._ended[:MOST_ACKS], self._ended[MOST_ACKS:]
+        acks: dict[str, list[Ack]] = {}
+        for queue, ack, _ in ended:
+            acks.setdefault(queue, []).append(ack)
+        records = [record for _, _, record in ended]
+        settings = self.system.settings
+        operation = cycle(
+            self.system.keys.app,
+            self.route.queues(acks),
+            acks,
+            indexed=self.route.indexed,
+            lease_for=settings.worker_ttl,
+            wanted=wanted,
+            starting=self._followers + 1,
+            limit=settings.queue_items_per_pass * settings.reentry_retry,
+            rules=self.system.task_rules,
+        )
+        self._session = Stamp(self._session.session, self._session.number + 1)
+        return operation, self._session, records
+
+    def _take_in(self, reply: Round, stamp: Stamp, records: list[int]) -> int:
+        instant = self._last_round = time.monotonic()
+        self._drift = reply.now - instant
+        self._due = reply.due - self._drift if reply.due else 0.0
+        for record in records:
+            self.ledger.remove(record)
+        for keys, message_id in reply.stale:
+            self.stale += 1
+            log.warning(
+                "lease ended before the task did; its ack changed nothing",
+                extra={"task_id": message_id, "queue": keys.name},
+            )
+        self.route.learn(reply)
+        ttl = self.system.settings.worker_ttl
+        claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes)
+        for came, claim in zip(reply.claimed, claims, strict=True):
+            ends_at = instant + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
+            claim.record = self.ledger.add(came.keys.name.encode(), came.id, came.token, claim.deadline, ends_at)
+        self.ledger.recorded(stamp)
+        if claims:
+            with self._change:
+                self._last_pop = instant
+                self._buffer.extend(claims)
+                if self._followers:
+                    self._change.notify(len(claims))
+            self.busy.set()
+        return len(claims)

@@ -1,0 +1,64 @@
+"""Patience: a worker waits for Redis as long as it takes."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from typing import TypeVar
+
+from ..broker import Broker
+from ..errors import RedisError
+from ..protocol.operation import Operation, Stamp
+
+T = TypeVar("T")
+log = logging.getLogger("rpqueue.redis")
+
+#: Seconds of the first and the longest pause between two tries.
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+
+
+class Stopped(Exception):
+    """The worker was told to stop before Redis answered."""
+
+
+class Patience:
+    """
+    Sends an operation until Redis answers, each time under the same stamp, so it is done once.
+
+    Args:
+        broker: that carries it.
+        stopping: set when nobody has time to wait any more.
+    """
+
+    def __init__(self, broker: Broker, stopping: threading.Event) -> None:
+        self.broker = broker
+        self.stopping = stopping
+
+    def execute(self, operation: Operation[T], stamp: Stamp | None = None) -> T:
+        """
+        The operation's result, however long Redis is away.
+
+        Raises:
+            Stopped: the worker stops; the last try failed.
+        """
+        own = stamp or self.broker.sessions.take()
+        pause, failed = FIRST_PAUSE, False
+        try:
+            while True:
+                try:
+                    result = self.broker.execute(operation, own)
+                except RedisError as error:
+                    if not failed:
+                        log.error("Redis does not answer; trying until it does", extra={"error": str(error)})
+                    failed = True
+                    if self.stopping.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, no secret
+                        raise Stopped(str(error)) from error
+                    pause = min(pause * 2, LONGEST_PAUSE)
+                else:
+                    if failed:
+                        log.warning("Redis answers again")
+                    return result
+        finally:
+            if stamp is None:
+                self.broker.sessions.give_back(own)

@@ -1,0 +1,77 @@
+"""Threads: one task at a time in each of some threads. Coroutine tasks are passed on to the event loop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from ..claims import Claim
+from ..fetcher import Fetcher
+from ..patience import Stopped
+from ..runner import Runner
+from .asyncio import Coroutines
+
+log = logging.getLogger("rpqueue.worker")
+
+
+class Threads:
+    """
+    A pool of threads.
+
+    Args:
+        fetcher: where claims come from.
+        runner: what runs them.
+        coroutines: takes those of ``async def`` tasks, so that a thread is free again at once.
+        slots: number of threads.
+    """
+
+    def __init__(self, fetcher: Fetcher, runner: Runner, coroutines: Coroutines, slots: int) -> None:
+        self.slots = slots
+        self._fetcher = fetcher
+        self._runner = runner
+        self._coroutines = coroutines
+        self._current: list[Claim | None] = [None] * slots
+        # Daemons: a task that does not end must not keep a process alive that was told to stop.
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number,), name=f"rpqueue-{number}", daemon=True)
+            for number in range(slots)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def running(self) -> list[Claim]:
+        """What runs now, coroutines included."""
+        return [claim for claim in self._current if claim is not None] + self._coroutines.running()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until all threads have ended their task and left, and all coroutines are over."""
+        ends_at = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(ends_at - time.monotonic(), 0))
+        over = self._coroutines.join(max(ends_at - time.monotonic(), 0))
+        return over and not any(thread.is_alive() for thread in self._threads)
+
+    def _serve(self, number: int) -> None:
+        fetcher, run, is_async, current = self._fetcher, self._runner.run, self._runner.is_async, self._current
+        while True:
+            try:
+                claim = fetcher.next()
+                if claim is None:
+                    return
+                if is_async(claim):
+                    self._coroutines.submit(claim)
+                    continue
+                current[number] = claim
+                try:
+                    run(claim)
+                finally:
+                    current[number] = None
+            except Stopped:
+                return
+            except Exception:
+                # A slot never ends by an error: what it could not finish is a lease that ends.
+                log.exception("a slot failed outside of its task; going on")

@@ -1,0 +1,88 @@
+"""Recurrer: fires recurring tasks when their slot comes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from .. import messages
+from ..protocol.schedules import fire, next_slot
+from ..system import System
+from ..tasks import Task
+from .fetcher import Fetcher
+
+log = logging.getLogger("rpqueue.worker")
+
+#: Seconds after which the registry is looked through again for recurring tasks.
+LOOK_AGAIN = 1.0
+#: Slots of one schedule that one tick fires at most: a schedule that makes up for a day must not stop the others.
+MOST_SLOTS = 20
+
+
+class Recurrer:
+    """
+    Fires the recurring tasks that this process knows. Every worker has one; a compare-and-set on the slot lets one win.
+
+    Args:
+        system: registry, keys and the Broker.
+        fetcher: tells Redis's clock.
+        queues: of this worker; None: all.
+    """
+
+    def __init__(self, system: System, fetcher: Fetcher, queues: list[str] | None) -> None:
+        self.system = system
+        self._fetcher = fetcher
+        self._queues = None if queues is None else set(queues)
+        self._slots: dict[str, int] = {}  #: task name -> next slot, ms
+
+    def tick(self) -> float:
+        """Fire what is due; returns the seconds until the next slot."""
+        wait = LOOK_AGAIN
+        for task in list(self.system.settings.registry.values()):
+            if task.schedule is not None and (self._queues is None or task.queue in self._queues):
+                wait = min(wait, self._tend(task))
+        return max(wait, 0.0)
+
+    def _tend(self, task: Task[..., Any]) -> float:
+        for _ in range(MOST_SLOTS):
+            slot = self._slots.get(task.name) or self._begin(task)
+            left = slot / 1000 - self._fetcher.now()
+            if left > 0:
+                return left
+            self._fire(task, slot)
+        return 0.0
+
+    def _begin(self, task: Task[..., Any]) -> int:
+        """The schedule's next slot, set now if it never had one."""
+        keys, broker = self.system.task_keys(task.queue), self.system.broker
+        slot = broker.execute(next_slot(keys, task.name))
+        if slot is None:
+            first = _ms(task.schedule.first(self._fetcher.now()))  # type: ignore[union-attr]
+            slot = broker.execute(fire(keys, self.system.index, task.name, None, first)).slot or first
+        self._slots[task.name] = slot
+        return slot
+
+    def _fire(self, task: Task[..., Any], slot: int) -> None:
+        keys = self.system.task_keys(task.queue)
+        now = self._fetcher.now()
+        following = max(_ms(task.schedule.after(slot / 1000, now)), slot + 1)  # type: ignore[union-attr]
+        fired = self.system.broker.execute(
+            fire(
+                keys,
+                self.system.index,
+                task.name,
+                slot,
+                following,
+                body=messages.encode_task(task.name, [], {}, 0),
+                tail=task.header_tail(),
+                pile_up=task.never_skip,
+            )
+        )
+        # Another worker may have won the slot, or Redis's clock may be a little behind our idea of it.
+        self._slots[task.name] = fired.slot or following
+        if fired.won:
+            log.debug("recurring task fired", extra={"task": task.name, "queue": task.queue, "slot": slot / 1000})
+
+
+def _ms(instant: float) -> int:
+    return round(instant * 1000)

@@ -1,0 +1,208 @@
+"""Runner: the life of one claimed message, from the check of its name to its ack."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .. import messages
+from ..errors import RpqueueError
+from ..protocol import moves
+from ..running import Run, enter, leave
+from ..system import System
+from ..tasks import Task
+from .claims import Claim
+from .fetcher import Fetcher
+from .ledger import Stage
+from .patience import Patience
+
+log = logging.getLogger("rpqueue.task")
+
+#: Most characters of a traceback that are kept with a failed message.
+LONGEST_TRACEBACK = 20_000
+
+
+class Runner:
+    """
+    Runs claims. Threads may share one.
+
+    Args:
+        system: settings and keys.
+        fetcher: takes the acks.
+        patience: carries everything that is no ack.
+    """
+
+    def __init__(self, system: System, fetcher: Fetcher, patience: Patience) -> None:
+        self.system = system
+        self.fetcher = fetcher
+        self.patience = patience
+        self._registry: dict[str, Task[..., Any]] = system.settings.registry
+        self._success_level = system.settings.success_log_level
+        self._host = socket.gethostname()
+
+    def run(self, claim: Claim) -> None:
+        """Run a plain task in this thread, and see to what comes of it."""
+        task = self._resolve(claim)
+        if task is None:
+            return
+        started = self._start(claim)
+        current = enter(self._run_of(task, claim))
+        try:
+            value = self._function(task)(*claim.args, **self._kwargs(task, claim))
+        except BaseException as error:  # noqa: BLE001 - SystemExit in a task must not end the worker
+            self._failed(task, claim, error, started)
+        else:
+            self._succeeded(task, claim, value, started)
+        finally:
+            leave(current)
+
+    async def run_async(self, claim: Claim, call: Callable[..., Awaitable[Any]]) -> None:
+        """Run an ``async def`` task in this event loop. *call* carries blocking steps to a thread."""
+        task = self._resolve(claim)
+        if task is None:
+            return
+        started = self._start(claim)
+        current = enter(self._run_of(task, claim))
+        try:
+            value = await self._function(task)(*claim.args, **self._kwargs(task, claim))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a task that is cancelled has failed
+            if isinstance(error, asyncio.CancelledError) and self.fetcher.quiet:
+                raise  # the worker stops: whoever cancelled gives the message back
+            await call(self._failed, task, claim, error, started)
+        else:
+            self._succeeded(task, claim, value, started)
+        finally:
+            leave(current)
+
+    def is_async(self, claim: Claim) -> bool:
+        """Whether the claim's task is an ``async def``."""
+        task = self._registry.get(claim.name)
+        return task is not None and task.is_async
+
+    # The steps, in order.
+
+    def _resolve(self, claim: Claim) -> Task[..., Any] | None:
+        """The claim's task; None when it cannot run here, which is seen to."""
+        if claim.error is not None:
+            self._quarantine(claim, claim.error)
+            return None
+        task = self._registry.get(claim.name)
+        if task is None or task.function is None:
+            self._park(claim)
+            return None
+        return task
+
+    def _start(self, claim: Claim) -> float:
+        self.fetcher.ledger.move(claim.record, Stage.STARTED)
+        return time.monotonic()
+
+    def _run_of(self, task: Task[..., Any], claim: Claim) -> Run:
+        return Run(claim.id, claim.name, claim.keys.name, claim.token, claim.attempt, _attempts_left(task, claim))
+
+    @staticmethod
+    def _function(task: Task[..., Any]) -> Callable[..., Any]:
+        function: Callable[..., Any] = task.function  # type: ignore[assignment]
+        return function
+
+    @staticmethod
+    def _kwargs(task: Task[..., Any], claim: Claim) -> dict[str, Any]:
+        if not task.takes_attempts:
+            claim.kwargs.pop("_attempts", None)
+        elif "_attempts" not in claim.kwargs:
+            claim.kwargs["_attempts"] = _attempts_left(task, claim)
+        return claim.kwargs
+
+    def _succeeded(self, task: Task[..., Any], claim: Claim, value: Any, started: float) -> None:
+        seconds = time.monotonic() - started
+        keep_for, outcome = task.save_results, b""
+        if keep_for:
+            try:
+                result = messages.encode(value, f"result of {task.name}", self.system.settings.max_message_bytes)
+            except RpqueueError as error:
+                self._failed(task, claim, error, started)
+                return
+            outcome = b'{"state":"done","result":%s}' % result
+        self.fetcher.took(seconds)
+        self.fetcher.ended(claim, keep_for=keep_for, outcome=outcome)
+        if log.isEnabledFor(self._success_level):
+            log.log(self._success_level, "task finished", extra=_fields(claim, seconds))
+
+    def _failed(self, task: Task[..., Any], claim: Claim, error: BaseException, started: float) -> None:
+        seconds = time.monotonic() - started
+        self.fetcher.took(seconds)
+        now = self.fetcher.now()
+        delay = min(task.retry_delay, max(claim.deadline - now, 0.0)) if claim.is_repeatable else 0.0
+        record = json.dumps(self._error_record(claim, error, now - seconds, now)).encode()
+        verdict = self.patience.execute(
+            moves.fail(
+                claim.keys,
+                self.system.index,
+                (claim.id, claim.token),
+                self.system.task_rules,
+                delay=delay,
+                error=record,
+            )
+        )
+        self.fetcher.dropped(claim)
+        log.error(
+            "task failed", exc_info=error, extra={**_fields(claim, seconds), "verdict": verdict}
+        )  # the user's function raised; that it did is the user's to see, at every log level
+
+    def _error_record(self, claim: Claim, error: BaseException, started_at: float, failed_at: float) -> dict[str, Any]:
+        text = "".join(traceback.format_exception(error))
+        return {
+            "exception": type(error).__qualname__,
+            "message": _text_of(error),
+            "traceback": text if len(text) <= LONGEST_TRACEBACK else f"...\n{text[-LONGEST_TRACEBACK:]}",
+            "host": self._host,
+            "pid": os.getpid(),
+            "attempt": claim.attempt,
+            "started_at": round(started_at, 3),
+            "failed_at": round(failed_at, 3),
+        }
+
+    def _quarantine(self, claim: Claim, error: RpqueueError) -> None:
+        record = json.dumps({"exception": type(error).__name__, "message": str(error), "host": self._host}).encode()
+        lease = (claim.id, claim.token)
+        self.patience.execute(
+            moves.fail(
+                claim.keys, self.system.index, lease, self.system.task_rules, error=record, reason="undecodable"
+            )
+        )
+        self.fetcher.dropped(claim)
+        log.error("message cannot be decoded; it is in the dead-letter queue", extra={**_fields(claim), "error": str(error)})
+
+    def _park(self, claim: Claim) -> None:
+        self.patience.execute(moves.park(claim.keys, [(claim.id, claim.token, claim.name)]))
+        self.fetcher.dropped(claim)
+        log.warning("no task of that name is known here; the message is parked until a worker knows it", extra=_fields(claim))
+
+
+def _attempts_left(task: Task[..., Any], claim: Claim) -> int:
+    """Runs that are left, this one included: by the call's own count, by deliveries, or as the task says."""
+    if "_attempts" in claim.kwargs:
+        return int(claim.kwargs["_attempts"])
+    return claim.attempts - claim.attempt + 1 if claim.is_repeatable else task.attempts
+
+
+def _fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:
+    fields: dict[str, Any] = {"task": claim.name, "task_id": claim.id, "queue": claim.keys.name, "attempt": claim.attempt}
+    if seconds is not None:
+        fields["seconds"] = round(seconds, 6)
+    return fields
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as own:  # noqa: BLE001 - a user's __str__ may do anything, and the failure must still be recorded
+        return f"its str() failed with {type(own).__name__}"

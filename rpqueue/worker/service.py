@@ -1,0 +1,49 @@
+"""Service: a background duty of a worker, one tick at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Protocol
+
+from ..errors import RedisError
+
+log = logging.getLogger("rpqueue.worker")
+
+
+class Service(Protocol):
+    """One duty. Tests call `tick` themselves."""
+
+    def tick(self) -> float:
+        """Do one round of the duty; returns the seconds until the next one is worth it."""
+
+
+class Duties:
+    """
+    Some services on one thread, each ticked when it asked to be.
+
+    Args:
+        services: ticked in this order when due at the same time.
+    """
+
+    #: Seconds after which a service that could not reach Redis tries again.
+    PAUSE = 1.0
+
+    def __init__(self, *services: Service) -> None:
+        self._next = dict.fromkeys(services, 0.0)
+
+    def run_due(self) -> float:
+        """Tick what is due; returns the seconds until the next one is."""
+        for service, due_at in self._next.items():
+            if time.monotonic() >= due_at:
+                self._next[service] = time.monotonic() + self._tick(service)
+        return max(min(self._next.values(), default=time.monotonic() + 1) - time.monotonic(), 0.0)
+
+    def _tick(self, service: Service) -> float:
+        try:
+            return service.tick()
+        except RedisError as error:
+            log.warning("a duty could not reach Redis", extra={"duty": type(service).__name__, "error": str(error)})
+        except Exception:
+            log.exception("a duty failed; it will be tried again", extra={"duty": type(service).__name__})
+        return self.PAUSE

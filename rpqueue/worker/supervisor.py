@@ -1,0 +1,247 @@
+"""
+Supervisor: the parent of some worker processes.
+
+It forks them, beats for them, extends their leases from their ledgers, replaces those that die and sees at once to what
+they held. It runs no task itself and has one thread only, so that it can fork again at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+
+from ..errors import RedisError
+from ..protocol.workers import Beat, beat
+from ..system import System
+from .heartbeat import Heartbeat, Presence
+from .ledger import Ledger
+from .patience import Patience, Stopped
+from .service import Duties
+from .signals import Orders
+from .undertaker import bury
+from .worker import LAST_WORDS, Worker
+
+log = logging.getLogger("rpqueue.worker")
+
+#: Seconds between two looks for orders; a child's death is seen at once.
+LOOK = 0.2
+#: Seconds after which a child that was told to stop, and had its time, is killed.
+PATIENCE_WITH_CHILDREN = LAST_WORDS + 2.0
+#: Pause before a child that died young is replaced: doubled each time, from and up to these seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+#: Seconds after which a child is not young any more.
+GROWN_UP = 10.0
+
+
+@dataclass
+class Child:
+    """One worker process."""
+
+    number: int
+    ledger: Ledger = field(default_factory=Ledger)
+    pid: int = 0
+    started_at: float = 0.0  #: monotonic
+    pause: float = 0.0  #: before it is started again
+    start_at: float = 0.0  #: monotonic; when to start it
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was started and has not been seen to end."""
+        return self.pid != 0
+
+
+class Supervisor:
+    """
+    Runs worker processes until told to stop.
+
+    Args:
+        system: keys, settings and the Broker.
+        queues: only these; None: all.
+        threads: slots of each process.
+        processes: how many.
+        wait: seconds that running tasks get to end when told to stop.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        queues: Sequence[str] | None,
+        threads: int,
+        processes: int,
+        wait: float,
+    ) -> None:
+        self.system = system
+        self.queues = queues
+        self.threads = threads
+        self.wait = wait
+        self.children = [Child(number) for number in range(processes)]
+        self.orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
+        self._gone: list[Beat] = []
+        self._host = socket.gethostname()
+        self._began_at = time.time()
+        self._hurry = Event()
+        self._patience = Patience(system.broker, self._hurry)
+        self.duties = Duties(
+            Heartbeat(system, lambda: [child.ledger for child in self.children if child.is_alive]),
+            Presence(system, self._beats),
+        )
+
+    def run(self) -> None:
+        """Supervise until told to stop and all children have ended."""
+        put_back = self.orders.listen()
+        with self._deaths() as death:
+            try:
+                while not self.orders.quit:
+                    self._replace_the_dead()
+                    self._start_who_is_due()
+                    pause = min(self.duties.run_due(), LOOK)
+                    select.select([death], [], [], pause)
+                    _drain(death)
+                self._stop_children(death)
+            finally:
+                for child in self.children:
+                    if child.is_alive:
+                        os.kill(child.pid, signal.SIGKILL)
+                put_back()
+        self._say_good_bye()
+
+    def _start_who_is_due(self) -> None:
+        for child in self.children:
+            if not child.is_alive and time.monotonic() >= child.start_at:
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        child.ledger.close()
+        child.ledger = Ledger()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._be_a_worker(child.ledger, parent)
+        child.pid, child.started_at = pid, time.monotonic()
+        log.info("worker process started", extra={"pid": pid})
+
+    def _be_a_worker(self, ledger: Ledger, parent: int) -> None:
+        """What a child does from fork to exit. Never returns."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            settings = self.system.settings
+            orders = Orders(
+                lambda: int(bool(settings.should_quit[0])),
+                lambda: ledger.quit_order,
+                lambda: int(os.getppid() != parent),  # an orphan finishes what it has and stops
+            )
+            orders.listen(interrupt=False)
+            if settings.after_fork is not None:
+                settings.after_fork()
+            Worker(self.system, self.queues, self.threads, self.wait, ledger, orders).run()
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        except BaseException:  # noqa: BLE001 - the traceback must be seen before the process is gone
+            log.exception("worker process failed")
+        finally:
+            logging.shutdown()
+            # Not sys.exit: a task that did not end must not keep the process, and the parent's cleanup is not ours to run.
+            os._exit(code)
+
+    def _replace_the_dead(self) -> None:
+        for child in self.children:
+            if child.is_alive and (status := _ended(child.pid)) is not None:
+                self._see_to(child, status)
+
+    def _see_to(self, child: Child, status: int) -> None:
+        pid, child.pid = child.pid, 0
+        self._gone.append(Beat(self._worker_id(pid), ""))
+        how = f"signal {-status}" if status < 0 else f"exit code {status}"
+        try:
+            count = bury(self.system, child.ledger, self._patience)
+        except Stopped:
+            count = {}
+        lived = time.monotonic() - child.started_at
+        child.pause = 0.0 if lived > GROWN_UP else min(max(child.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+        child.start_at = time.monotonic() + child.pause
+        level = logging.INFO if self.orders.quit and status == 0 else logging.ERROR
+        log.log(level, "worker process ended: %s", how, extra={"pid": pid, **count})
+
+    def _stop_children(self, death: int) -> None:
+        for child in self.children:
+            child.ledger.order_quit(1)
+        ends_at = time.monotonic() + self.wait + PATIENCE_WITH_CHILDREN
+        hurry_at = ends_at
+        while any(child.is_alive for child in self.children):
+            self._replace_the_dead()
+            if self.orders.quit_now:
+                for child in self.children:
+                    child.ledger.order_quit(2)
+                hurry_at = min(hurry_at, time.monotonic() + PATIENCE_WITH_CHILDREN)
+            if time.monotonic() > min(ends_at, hurry_at):
+                self._hurry.set()
+                for child in self.children:
+                    if child.is_alive:
+                        log.error("worker process did not stop in time; killing it", extra={"pid": child.pid})
+                        os.kill(child.pid, signal.SIGKILL)
+                        os.waitpid(child.pid, 0)
+                        self._see_to(child, -signal.SIGKILL)
+            self.duties.run_due()
+            select.select([death], [], [], LOOK / 4)
+            _drain(death)
+
+    def _worker_id(self, pid: int) -> str:
+        return f"{self._host}:{pid}"
+
+    def _beats(self) -> list[Beat]:
+        info = {"host": self._host, "queues": self.queues, "threads": self.threads, "supervisor": os.getpid()}
+        alive = [
+            Beat(self._worker_id(child.pid), json.dumps({**info, "pid": child.pid, "started_at": self._began_at}))
+            for child in self.children
+            if child.is_alive
+        ]
+        gone, self._gone = self._gone, []
+        return alive + gone
+
+    def _say_good_bye(self) -> None:
+        with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
+            ttl = self.system.settings.worker_ttl
+            self.system.broker.execute(beat(self.system.keys.app, self._gone, forget_after=10 * ttl))
+
+    @contextlib.contextmanager
+    def _deaths(self) -> Iterator[int]:
+        """A file descriptor that becomes readable when a child dies, or any signal comes."""
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        before_handler = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(before)
+            signal.signal(signal.SIGCHLD, before_handler)
+            os.close(reader)
+            os.close(writer)
+
+
+def _ended(pid: int) -> int | None:
+    """A child's exit code, negative for a signal; None while it lives."""
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # somebody else's waitpid() took it
+        return 0
+    return os.waitstatus_to_exitcode(status) if done else None
+
+
+def _drain(descriptor: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while os.read(descriptor, 4096):
+            pass

@@ -1,0 +1,208 @@
+"""
+Worker: one process that runs tasks.
+
+NEW → RUNNING → QUIET → STOPPING → STOPPED. Running, its slots pull and run while this object's own loop, the monitor,
+gives back what waits behind slow tasks, sends late acks, fires schedules, and looks for orders to stop.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from enum import Enum
+
+from ..calling import FORGET_AFTER, told
+from ..protocol import moves
+from ..protocol.moves import Reason
+from ..protocol.operation import as_is, command
+from ..system import System
+from .fetcher import Fetcher
+from .ledger import Ledger
+from .patience import Patience, Stopped
+from .pools.asyncio import Coroutines
+from .pools.threads import Threads
+from .recurrer import Recurrer
+from .route import route_for
+from .runner import Runner
+from .service import Duties
+from .signals import Orders
+
+log = logging.getLogger("rpqueue.worker")
+
+#: Seconds between two looks of the monitor: while slots work, and while all are idle.
+BUSY_LOOK, IDLE_LOOK = 0.005, 0.2
+#: Seconds that acks and give-backs may take at the end, when Redis does not answer.
+LAST_WORDS = 5.0
+
+
+class Phase(Enum):
+    """The life of a worker."""
+
+    NEW = "new"
+    RUNNING = "running"
+    QUIET = "quiet"  #: claims no more; what runs goes on
+    STOPPING = "stopping"  #: gives back what did not end
+    STOPPED = "stopped"
+
+
+class Worker:
+    """
+    One process's worth of slots.
+
+    Args:
+        system: registry, settings, keys and the Broker.
+        queues: only these; None: all.
+        threads: slots.
+        wait: seconds that running tasks get to end when told to stop.
+        ledger: shared with the supervisor.
+        orders: says when to stop.
+    """
+
+    def __init__(
+        self, system: System, queues: Sequence[str] | None, threads: int, wait: float, ledger: Ledger, orders: Orders
+    ) -> None:
+        self.system = system
+        self.queues = None if queues is None else list(queues)
+        self.wait = wait
+        self.orders = orders
+        self.phase = Phase.NEW
+        self.stopping = threading.Event()
+        self.patience = Patience(system.broker, self.stopping)
+        self.fetcher = Fetcher(system, route_for(system, self.queues), ledger, self.patience, threads)
+        self.runner = Runner(system, self.fetcher, self.patience)
+        coroutines = Coroutines(self.fetcher, self.runner, system.settings.async_slots)
+        self.pool = Threads(self.fetcher, self.runner, coroutines, threads)
+        self.duties = Duties(
+            Announcer(system), Unparker(system, self.queues), Recurrer(system, self.fetcher, self.queues)
+        )
+
+    def run(self) -> None:
+        """Work until told to stop. Returns when everything that ran has ended or was given back."""
+        self._enter(Phase.RUNNING)
+        self.pool.start()
+        try:
+            while not self.orders.quit:
+                pause = min(self.duties.run_due(), self._tend())
+                self.fetcher.busy.wait(pause)
+                self.fetcher.busy.clear()
+        finally:
+            self.stop()
+
+    def _tend(self) -> float:
+        try:
+            self.fetcher.tend()
+        except Stopped:
+            return 0.0
+        except Exception:
+            log.exception("the monitor failed; going on")
+        return IDLE_LOOK if self.fetcher.is_idle else BUSY_LOOK
+
+    def stop(self) -> None:
+        """Stop, in an order that loses nothing."""
+        # Nothing new comes in. What was claimed and not started goes back to the head of its queue at once, since other
+        # workers can run it. What runs gets its time, and its leases are extended all the while by whoever beats for us.
+        self._enter(Phase.QUIET)
+        hurry = threading.Timer(self.wait + LAST_WORDS, self.stopping.set)
+        hurry.daemon = True
+        hurry.start()
+        try:
+            self.fetcher.stop_claiming()
+            self._wait_for_running()
+            self._enter(Phase.STOPPING)
+            # A second run is better than a lost one, where the task allows a second one.
+            self._interrupt()
+            self.fetcher.flush()
+        except Stopped:
+            log.error("Redis does not answer; what is held comes back when its leases end")
+        finally:
+            hurry.cancel()
+            self.stopping.set()
+            self._enter(Phase.STOPPED)
+
+    def _wait_for_running(self) -> None:
+        ends_at = time.monotonic() + self.wait
+        while not self.orders.quit_now and time.monotonic() < ends_at:
+            if self.pool.join(0.05):
+                return
+
+    def _interrupt(self) -> None:
+        by_queue: dict[str, list[tuple[str, int | str, Reason]]] = {}
+        running = self.pool.running()
+        for claim in running:
+            by_queue.setdefault(claim.keys.name, []).append((claim.id, claim.token, "interrupted"))
+        for queue, leases in by_queue.items():
+            keys = self.system.task_keys(queue)
+            went = self.patience.execute(
+                moves.release(keys, self.system.index, leases, self.system.task_rules, delay=0)
+            )
+            log.warning("tasks did not end in time and were given up", extra={"queue": queue, "went": went})
+        self.pool.join(0)
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        log.info("worker is %s", phase.value, extra={"pid": os.getpid()})
+
+
+class Announcer:
+    """Tells Redis's registry which tasks this process knows, so that others can call them by name."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self._told: set[str] = set()
+
+    def tick(self) -> float:
+        """Tell what is new."""
+        settings, registry = self.system.settings, self.system.keys.app.registry
+        now = time.time()
+        fresh = {
+            name: told(task, now)
+            for name, task in list(settings.registry.items())
+            if name not in self._told and task.function is not None
+        }
+        if fresh:
+            words = [word for pair in fresh.items() for word in pair]
+            self.system.broker.execute(command(as_is, "HSET", registry, *words))
+            if not self._told and settings.redis_task_registry_auto_clear and not settings.keep_redis_task_registry:
+                self._forget(now)
+            self._told.update(fresh)
+        return 1.0 if fresh else 5.0
+
+    def _forget(self, now: float) -> None:
+        registry = self.system.keys.app.registry
+        entries = self.system.broker.execute(command(as_is, "HGETALL", registry))
+        pairs = entries.items() if isinstance(entries, dict) else zip(entries[::2], entries[1::2], strict=True)
+        old = [name for name, entry in pairs if now - json.loads(entry).get("told_at", 0) > FORGET_AFTER]
+        if old:
+            self.system.broker.execute(command(as_is, "HDEL", registry, *old))
+
+
+class Unparker:
+    """Puts parked messages back when this process knows their task."""
+
+    #: Seconds between two looks.
+    INTERVAL = 30.0
+    #: Queues that one call looks at.
+    AT_ONCE = 500
+
+    def __init__(self, system: System, queues: list[str] | None) -> None:
+        self.system = system
+        self.queues = queues
+
+    def tick(self) -> float:
+        """Look through the parked messages of this worker's queues."""
+        broker, known = self.system.broker, self.system.settings.registry
+        names = self.queues
+        if names is None:
+            names = [name.decode() for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))]
+        queues = [self.system.task_keys(name) for name in names]
+        for first in range(0, len(queues), self.AT_ONCE):
+            for keys, parked in broker.execute(moves.parked(queues[first : first + self.AT_ONCE])):
+                ids = [message_id for message_id, task in parked.items() if task in known]
+                if ids:
+                    broker.execute(moves.unpark(keys, self.system.index, ids))
+                    log.info("parked messages are back", extra={"queue": keys.name, "count": len(ids)})
+        return self.INTERVAL
