@@ -1,4 +1,4 @@
-"""Data: a queue of plain items, leased or taken, and the views over dead letters. Items: what it hands out."""
+"""Data: a queue of plain items, leased or taken, and the views over dead letters."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
 from .connections import LONGEST_BLOCK
 from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text
-from .messages import Flags, Undecodable
+from .messages import Flags
 from .protocol import data as protocol
 from .protocol import dead, moves
+from .protocol.data import Items
 from .protocol.moves import Index, Lease, Rules
 from .protocol.operation import Flow, Wait, Watch, as_is, command
 from .states import State
@@ -31,32 +32,6 @@ log = logging.getLogger("rpqueue.data")
 MOST_ITEMS = 1000
 #: Most items that one call to Redis puts; Lua cannot unpack many more.
 MOST_PUT = 3000
-
-
-class Items(dict[str, Any]):
-    """
-    ``{id: item}``, oldest first, as `Data.get_data` returned it. A dict in every way, and it remembers its leases.
-
-    Handed to `Data.done_data` or `Data.refresh_data`, it speaks for these leases alone: where one has ended and another
-    consumer has the item now, nothing happens to that.
-    """
-
-    tokens: dict[str, int]  #: ``{id: token of its lease}``; what was only looked at has token 0, which holds nothing
-    ends_at: float  #: epoch seconds, Redis's clock: when the leases end if nobody refreshes them; 0: there are none
-
-    def __init__(
-        self,
-        items: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
-        tokens: Mapping[str, int] | None = None,
-        ends_at: float = 0.0,
-    ) -> None:
-        super().__init__(items)
-        self.tokens = dict(tokens or {})
-        self.ends_at = ends_at
-
-    def copy(self) -> Items:
-        """The same items under the same leases."""
-        return Items(self, self.tokens, self.ends_at)
 
 
 class Data:
@@ -123,7 +98,7 @@ class Data:
             counts: tuple[int, int] = yield from protocol.measure(self.keys, self._index, self._rules)
             return counts
         queues = yield from self._queues()
-        return sum(count for count, _, _ in (yield from dead.surveying(queues, self._at_once))), 0
+        return sum(count for count, _, _ in (yield from dead.surveying(queues, per_call=self._per_call))), 0
 
     def delete_all(self) -> int:
         """
@@ -141,7 +116,7 @@ class Data:
         if not self.is_dead:
             return (yield from protocol.purging(self.keys, self._index))
         queues, total = (yield from self._queues()), 0
-        for _, _, keys in (yield from dead.surveying(queues, self._at_once)):
+        for _, _, keys in (yield from dead.surveying(queues, per_call=self._per_call)):
             total += yield from protocol.purging(keys, self._index, (State.DEAD,))
         return total
 
@@ -272,10 +247,10 @@ class Data:
                 limit=max(self.app.settings.queue_items_per_pass, wanted),
                 leaving=left <= 0,
             )
-            found, unreadable = self._read(haul, lease_for)
+            found, unreadable = haul.decoded(lease_for, self.app.settings.max_message_bytes, are_tasks=self.is_tasks)
             if unreadable and lease_for >= 0:
                 yield from self._quarantining(unreadable, lease_for)
-            if lease_for < 0 and unreadable and len(haul.items) == ask < MOST_ITEMS:
+            if lease_for < 0 and unreadable and len(haul.messages) == ask < MOST_ITEMS:
                 ask = min(wanted + len(unreadable), MOST_ITEMS)  # look past what nobody can read
                 continue
             if found:
@@ -287,40 +262,26 @@ class Data:
             # A token that was lost, with the process that took it, costs one of these rounds.
             yield from Wait([self.keys.wake], min(left, LONGEST_BLOCK, haul.wait))
 
-    def _read(self, haul: protocol.Haul, lease_for: float) -> tuple[Items, list[protocol.Reply]]:
-        """What can be decoded, and what cannot."""
-        found, unreadable = Items(ends_at=haul.now + lease_for if lease_for > 0 else 0.0), []
-        limit = self.app.settings.max_message_bytes
-        for message_id, token, message in haul.items:
-            try:
-                leased = messages.split(message_id, token, message)
-                value = dead.task_row(leased, limit) if self.is_tasks else messages.decode(leased.body, "item", limit)
-            except Undecodable as error:
-                if lease_for >= 0:
-                    log.warning("queue %s: message %r goes to the dead letters: %s", self.queue, message_id, error)
-                unreadable.append((message_id, token, message))
-            else:
-                found[leased.id] = value
-                found.tokens[leased.id] = token
-        return found, unreadable
-
-    def _quarantining(self, unreadable: list[protocol.Reply], lease_for: float) -> Flow[None]:
-        said = [(message_id, token if lease_for else "", message) for message_id, token, message in unreadable]
+    def _quarantining(self, unreadable: list[protocol.Unreadable], lease_for: float) -> Flow[None]:
+        for one in unreadable:
+            log.warning("queue %s: message %r goes to the dead letters: %s", self.queue, one.id, one.error)
+        # What was taken for good is no longer in Redis, and comes back with its bytes.
+        said = [(one.id, one.token if lease_for else "", one.message) for one in unreadable]
         yield from protocol.quarantine(self.keys, self._index, said)
 
     def _getting_dead(self, wanted: int, is_peek: bool, ends_at: float) -> Flow[Items]:
         while True:
             queues = yield from self._queues()
-            letters = yield from (dead.peeking if is_peek else dead.taking)(queues, wanted, self._at_once)
+            letters = yield from (dead.peeking if is_peek else dead.taking)(queues, wanted, per_call=self._per_call)
             left = ends_at - time.monotonic()
             if letters or left <= 0:
                 rows = [letter.as_task() if self.is_tasks else letter.as_item() for letter in letters]
                 return Items(((row[0], row) for row in rows), {row[0]: 0 for row in rows})
-            some = (queues or [self.keys])[: self._at_once]
+            some = (queues or [self.keys])[: self._per_call]
             yield from Watch([keys.events for keys in some], dead.heads(some), _has_dead, min(left, LONGEST_BLOCK))
 
     @property
-    def _at_once(self) -> int:
+    def _per_call(self) -> int:
         """Queues that one call of a dead-letter view may look into."""
         return 1 if self.app.broker.is_cluster else dead.AT_ONCE
 
@@ -396,9 +357,6 @@ class Data:
             return  # nobody holds dead letters
         for first in range(0, len(leases), protocol.PER_CALL):
             yield leases[first : first + protocol.PER_CALL]
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Data cannot be pickled; make one in the other process")
 
 
 def _has_dead(answer: list[tuple[int, float]]) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from .. import messages
 from ..errors import RefusedInput
 from ..keys import QueueKeys
+from ..messages import Undecodable
 from ..states import State
 from . import scripts
+from .dead import task_row
 from .moves import Index, Rules, ms
 from .operation import Flow, Operation, Word
 
@@ -19,20 +21,67 @@ PER_CALL = 1000
 #: Where messages are that nobody gave up.
 LIVE = (State.READY, State.SCHEDULED, State.LEASED, State.PARKED)
 
-Reply = tuple[bytes, int, bytes]  #: id, token, message
+
+class Items(dict[str, Any]):
+    """
+    ``{id: item}``, oldest first, as ``Data.get_data`` returned it. A dict in every way, and it remembers its leases.
+
+    Handed to ``Data.done_data`` or ``Data.refresh_data``, it speaks for these leases alone: where one has ended and another
+    consumer has the item now, nothing happens to that.
+    """
+
+    tokens: dict[str, int]  #: ``{id: token of its lease}``; what was only looked at has token 0, which holds nothing
+    ends_at: float  #: epoch seconds, Redis's clock: when the leases end if nobody refreshes them; 0: there are none
+
+    def __init__(
+        self,
+        items: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        tokens: Mapping[str, int] | None = None,
+        ends_at: float = 0.0,
+    ) -> None:
+        super().__init__(items)
+        self.tokens = dict(tokens or {})
+        self.ends_at = ends_at
+
+    def copy(self) -> Items:
+        """The same items under the same leases."""
+        return Items(self, self.tokens, self.ends_at)
+
+
+class Unreadable(NamedTuple):
+    """A message that cannot be decoded."""
+
+    id: bytes
+    token: int
+    message: bytes
+    error: Undecodable
 
 
 class Haul(NamedTuple):
     """What one look at a queue brought."""
 
     now: float  #: epoch seconds by Redis's clock
-    items: list[Reply]
+    messages: list[tuple[bytes, int, bytes]]  #: id, token, message
     due: float  #: epoch seconds: when something becomes ready by itself; 0: never
 
     @property
     def wait(self) -> float:
         """Seconds until something becomes ready by itself: infinite when nothing does, 0 when there is more now."""
         return max(self.due - self.now, 0.0) if self.due else float("inf")
+
+    def decoded(self, lease_for: float, limit: int, *, are_tasks: bool) -> tuple[Items, list[Unreadable]]:
+        """What is in the messages, which are leased for *lease_for* seconds; and those that are over *limit* or no JSON."""
+        found, unreadable = Items(ends_at=self.now + lease_for if lease_for > 0 else 0.0), []
+        for message_id, token, message in self.messages:
+            try:
+                leased = messages.split(message_id, token, message)
+                value = task_row(leased, limit) if are_tasks else messages.decode(leased.body, "item", limit)
+            except Undecodable as error:
+                unreadable.append(Unreadable(message_id, token, message, error))
+            else:
+                found[leased.id] = value
+                found.tokens[leased.id] = token
+        return found, unreadable
 
 
 def encoded(items: Iterable[Any], size: int, limit: int) -> Iterator[list[bytes]]:
@@ -111,10 +160,10 @@ def quarantine(
 
 
 def purge(
-    keys: QueueKeys, index: Index, places: Sequence[State] = LIVE, limit: int = PER_CALL
+    keys: QueueKeys, index: Index, places: Sequence[str] = LIVE, limit: int = PER_CALL
 ) -> Operation[tuple[int, int]]:
     """Delete about *limit* messages from *places*. Returns ``(deleted, left)``."""
-    words = [keys.name, str(limit), *(place.value for place in places)]
+    words = [keys.name, str(limit), *map(str, places)]
 
     def read(reply: list[Any]) -> tuple[int, int]:
         return int(reply[0]), int(reply[1])
@@ -122,8 +171,8 @@ def purge(
     return Operation(scripts.load("purge"), (*keys.block, *index), words, read, keys.memo)
 
 
-def purging(keys: QueueKeys, index: Index, places: Sequence[State] = LIVE) -> Flow[int]:
-    """Delete all messages in *places*, in calls of a millisecond each. Returns how many; what is put meanwhile may stay."""
+def purging(keys: QueueKeys, index: Index, places: Sequence[str] = LIVE) -> Flow[int]:
+    """Delete all messages in *places*, a batch in each call. Returns how many; what is put meanwhile may stay."""
     total, left = yield from purge(keys, index, places)
     most = total + left
     while left and total < most:

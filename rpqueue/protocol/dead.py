@@ -3,7 +3,7 @@ The dead sets of many queues as one.
 
 Every queue keeps its own dead, in its own Cluster slot. A view over several of them asks which hold anything, looks at
 the oldest of those, and takes what it chose from each queue by itself. Whoever was quicker leaves it with less; then it
-looks again. On Cluster, where a script may touch one queue only, *at_once* is 1.
+looks again. On Cluster, where a script may touch one queue only, *per_call* is 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Dead(NamedTuple):
     error: bytes  #: JSON of its last error, or empty
 
     def as_item(self) -> list[Any]:
-        """``[id, '', item, extra fields, put at]``; of bytes that are no item, None with them in ``extra['message']``."""
+        """``[id, '', item, extra fields, put at]``; or with None for it and its bytes in ``extra['message']``."""
         extra: dict[str, Any] = {
             "queue": self.keys.name,
             "reason": self.reason,
@@ -101,32 +101,37 @@ def take(keys: QueueKeys, dead: Sequence[Dead]) -> Operation[set[bytes]]:
     return Operation(scripts.load("dead_take"), keys.block, words, set, keys.memo)
 
 
-def surveying(queues: Sequence[QueueKeys], at_once: int = AT_ONCE) -> Flow[list[tuple[int, float, QueueKeys]]]:
+def surveying(queues: Sequence[QueueKeys], per_call: int = AT_ONCE) -> Flow[list[tuple[int, float, QueueKeys]]]:
     """``(how many are dead, when the oldest died, queue)`` of those queues that have any, the oldest death first."""
     found: list[tuple[int, float, QueueKeys]] = []
-    for first in range(0, len(queues), at_once):
-        some = queues[first : first + at_once]
+    for first in range(0, len(queues), per_call):
+        some = queues[first : first + per_call]
         counted = yield from heads(some)
         found += [(count, died, keys) for (count, died), keys in zip(counted, some, strict=True) if count]
     return sorted(found, key=lambda one: one[1])
 
 
-def peeking(queues: Sequence[QueueKeys], wanted: int, at_once: int = AT_ONCE) -> Flow[list[Dead]]:
+def peeking(queues: Sequence[QueueKeys], wanted: int, per_call: int = AT_ONCE) -> Flow[list[Dead]]:
     """The *wanted* messages of all these queues that died first, oldest death first."""
     chosen: list[Dead] = []
-    for _, oldest, keys in (yield from surveying(queues, at_once)):
+    for _, oldest, keys in (yield from surveying(queues, per_call)):
         if len(chosen) == wanted and chosen[-1].died_at <= oldest:
             break  # this queue's dead, and those of the queues after it, are all younger
         chosen += yield from peek(keys, wanted)
-        chosen = sorted(chosen, key=lambda dead: dead.died_at)[:wanted]
+        # Users choose ids, and may use one in two queues. The younger one has to wait: an answer names each id once.
+        unique: dict[bytes, Dead] = {}
+        for one in sorted(chosen, key=lambda dead: dead.died_at):
+            unique.setdefault(one.id, one)
+        chosen = list(unique.values())[:wanted]
     return chosen
 
 
-def taking(queues: Sequence[QueueKeys], wanted: int, at_once: int = AT_ONCE) -> Flow[list[Dead]]:
+def taking(queues: Sequence[QueueKeys], wanted: int, per_call: int = AT_ONCE) -> Flow[list[Dead]]:
     """As `peeking`, and what comes back is gone from Redis. Each goes to one taker only."""
     taken: list[Dead] = []
     while len(taken) < wanted:
-        chosen = yield from peeking(queues, wanted - len(taken), at_once)
+        ids = {one.id for one in taken}
+        chosen = [one for one in (yield from peeking(queues, wanted - len(taken), per_call)) if one.id not in ids]
         mine: dict[QueueKeys, set[bytes]] = {}
         for keys in dict.fromkeys(dead.keys for dead in chosen):
             mine[keys] = yield from take(keys, [dead for dead in chosen if dead.keys == keys])
