@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,7 @@ from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text
 from .messages import Flags
 from .protocol import data as protocol
-from .protocol import dead, moves
+from .protocol import moves, views
 from .protocol.data import Items
 from .protocol.moves import Index, Lease, Rules
 from .protocol.operation import Flow, Wait, Watch, as_is, command
@@ -98,7 +98,7 @@ class Data:
             counts: tuple[int, int] = yield from protocol.measure(self.keys, self._index, self._rules)
             return counts
         queues = yield from self._queues()
-        return sum(count for count, _, _ in (yield from dead.surveying(queues, per_call=self._per_call))), 0
+        return sum(size.dead for size in (yield from views.sizing(queues, self._per_call))), 0
 
     def delete_all(self) -> int:
         """
@@ -114,11 +114,9 @@ class Data:
     def deleting(self) -> Flow[int]:
         """What `delete_all` says to Redis."""
         if not self.is_dead:
-            return (yield from protocol.purging(self.keys, self._index))
-        queues, total = (yield from self._queues()), 0
-        for _, _, keys in (yield from dead.surveying(queues, per_call=self._per_call)):
-            total += yield from protocol.purging(keys, self._index, (State.DEAD,))
-        return total
+            return (yield from views.clearing(self.keys, self._index))
+        queues = yield from self._queues()
+        return (yield from views.purging(queues, State.DEAD, chunk=self._per_call))
 
     # Putting.
 
@@ -272,18 +270,21 @@ class Data:
     def _getting_dead(self, wanted: int, is_peek: bool, ends_at: float) -> Flow[Items]:
         while True:
             queues = yield from self._queues()
-            letters = yield from (dead.peeking if is_peek else dead.taking)(queues, wanted, per_call=self._per_call)
+            look = views.reading_buried if is_peek else views.taking_buried
+            letters = yield from look(queues, State.DEAD, wanted, chunk=self._per_call)
             left = ends_at - time.monotonic()
             if letters or left <= 0:
-                rows = [letter.as_task() if self.is_tasks else letter.as_item() for letter in letters]
+                row_of = protocol.dead_task_row if self.is_tasks else protocol.dead_item_row
+                rows = [row_of(letter) for letter in letters]
                 return Items(((row[0], row) for row in rows), {row[0]: 0 for row in rows})
             some = (queues or [self.keys])[: self._per_call]
-            yield from Watch([keys.events for keys in some], dead.heads(some), _has_dead, min(left, LONGEST_BLOCK))
+            question = views.oldest([keys.dead for keys in some], 1)
+            yield from Watch([keys.events for keys in some], question, bool, min(left, LONGEST_BLOCK))
 
     @property
     def _per_call(self) -> int:
         """Queues that one call of a dead-letter view may look into."""
-        return 1 if self.app.broker.is_cluster else dead.AT_ONCE
+        return 1 if self.app.broker.is_cluster else views.CHUNK
 
     def _queues(self) -> Flow[list[QueueKeys]]:
         """The queues of a dead-letter view."""
@@ -357,10 +358,6 @@ class Data:
             return  # nobody holds dead letters
         for first in range(0, len(leases), protocol.PER_CALL):
             yield leases[first : first + protocol.PER_CALL]
-
-
-def _has_dead(answer: list[tuple[int, float]]) -> bool:
-    return any(count for count, _ in answer)
 
 
 def _count(value: Any, what: str, most: int | None) -> int:

@@ -1,8 +1,12 @@
-"""What users of items say to Redis: put, get, look, count, delete, and bury what cannot be read."""
+"""
+What users of items say to Redis: put, get, look, count, and bury what cannot be read; and the rows that they get.
+
+Dead letters of many queues are found, taken and deleted by the flows in views.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -10,24 +14,21 @@ from .. import messages
 from ..errors import RefusedInput
 from ..keys import QueueKeys
 from ..messages import Undecodable
-from ..states import State
 from . import scripts
-from .dead import task_row
 from .moves import Index, Rules, ms
-from .operation import Flow, Operation, Word
+from .operation import Operation, Word
+from .views import Buried
 
-#: Messages that one call acks, extends or deletes; keeps each call to about a millisecond.
+#: Leases that one call acks or extends; keeps each call to about a millisecond.
 PER_CALL = 1000
-#: Where messages are that nobody gave up.
-LIVE = (State.READY, State.SCHEDULED, State.LEASED, State.PARKED)
 
 
 class Items(dict[str, Any]):
     """
     ``{id: item}``, oldest first, as ``Data.get_data`` returned it. A dict in every way, and it remembers its leases.
 
-    Handed to ``Data.done_data`` or ``Data.refresh_data``, it speaks for these leases alone: where one has ended and another
-    consumer has the item now, nothing happens to that.
+    Handed to ``Data.done_data`` or ``Data.refresh_data``, it speaks for these leases alone: where one has ended and
+    another consumer has the item now, nothing happens to that.
     """
 
     tokens: dict[str, int]  #: ``{id: token of its lease}``; what was only looked at has token 0, which holds nothing
@@ -70,7 +71,7 @@ class Haul(NamedTuple):
         return max(self.due - self.now, 0.0) if self.due else float("inf")
 
     def decoded(self, lease_for: float, limit: int, *, are_tasks: bool) -> tuple[Items, list[Unreadable]]:
-        """What is in the messages, which are leased for *lease_for* seconds; and those that are over *limit* or no JSON."""
+        """What is in the messages, which are leased for *lease_for* seconds; and those over *limit*, or no JSON."""
         found, unreadable = Items(ends_at=self.now + lease_for if lease_for > 0 else 0.0), []
         for message_id, token, message in self.messages:
             try:
@@ -159,28 +160,6 @@ def quarantine(
     return Operation(scripts.load("quarantine"), (*keys.block, *index), words, list, keys.memo)
 
 
-def purge(
-    keys: QueueKeys, index: Index, places: Sequence[str] = LIVE, limit: int = PER_CALL
-) -> Operation[tuple[int, int]]:
-    """Delete about *limit* messages from *places*. Returns ``(deleted, left)``."""
-    words = [keys.name, str(limit), *map(str, places)]
-
-    def read(reply: list[Any]) -> tuple[int, int]:
-        return int(reply[0]), int(reply[1])
-
-    return Operation(scripts.load("purge"), (*keys.block, *index), words, read, keys.memo)
-
-
-def purging(keys: QueueKeys, index: Index, places: Sequence[str] = LIVE) -> Flow[int]:
-    """Delete all messages in *places*, a batch in each call. Returns how many; what is put meanwhile may stay."""
-    total, left = yield from purge(keys, index, places)
-    most = total + left
-    while left and total < most:
-        deleted, left = yield from purge(keys, index, places)
-        total += deleted
-    return total
-
-
 def bury_new(
     keys: QueueKeys, index: Index, messages: Iterable[tuple[str, bytes]], *, tail: str = "", reason: str = "put"
 ) -> Operation[float]:
@@ -189,3 +168,38 @@ def bury_new(
     for message_id, body in messages:
         words += (message_id, body)
     return Operation(scripts.load("bury_new"), (*keys.block, *index), words, lambda reply: int(reply) / 1000, keys.memo)
+
+
+def task_row(message: messages.Leased, limit: int = 0) -> list[Any]:
+    """``[id, name, args, kwargs, scheduled at]`` of a task's message; Undecodable when it is none."""
+    return [message.id, *messages.decode_task(message.body, limit), message.available_at]
+
+
+def dead_task_row(letter: Buried) -> list[Any]:
+    """The same of a dead task; of bytes that are none, an empty name and them as the argument."""
+    where = letter.where
+    try:
+        return task_row(messages.split(where.id.encode(), 0, where.message))
+    except Undecodable:
+        return [where.id, "", [where.message], {}, 0.0]
+
+
+def dead_item_row(letter: Buried) -> list[Any]:
+    """``[id, '', item, extra fields, put at]``; of bytes that are no item, None with them in ``extra['message']``."""
+    where = letter.where
+    extra: dict[str, Any] = {
+        "queue": letter.queue.name,
+        "reason": where.reason,
+        "failures": where.failures,
+        "crashes": where.crashes,
+        "died_at": where.at,
+    }
+    item, put_at = None, 0.0
+    try:
+        if where.error:
+            extra["error"] = messages.decode(where.error, "error record")
+        message = messages.split(where.id.encode(), 0, where.message)
+        put_at, item = message.available_at, messages.decode(message.body)
+    except Undecodable:
+        extra["message"] = where.message
+    return [where.id, "", item, extra, put_at]
