@@ -62,7 +62,7 @@ def sizes(queues: Sequence[QueueKeys]) -> Operation[list[Sizes]]:
 
     def read(reply: list[Any]) -> list[Sizes]:
         now = reply[0]
-        return [Sizes(*counts, age=max(now - head, 0) / 1000 if head else 0.0) for *counts, head in reply[1:]]
+        return [Sizes._make((*row[:9], max(now - row[9], 0) / 1000 if row[9] else 0.0)) for row in reply[1:]]
 
     return Operation(scripts.load("sizes"), [key for queue in queues for key in queue.block], (), read)
 
@@ -194,7 +194,7 @@ def reading_buried(
 
 
 def taking_buried(queues: Sequence[QueueKeys], grave: State, limit: int, *, chunk: int = CHUNK) -> Flow[list[Buried]]:
-    """Hand out the messages that were buried first, oldest first, and delete exactly those. Each goes to one taker only."""
+    """Hand out the messages that were buried first, oldest first, and delete exactly those. Each goes to one taker."""
     taken: list[Buried] = []
     while len(taken) < limit:
         read = yield from reading_buried(queues, grave, limit - len(taken), chunk=chunk)
