@@ -163,7 +163,7 @@ class Broker:
         answer = self.execute(step.question)
         if step.is_over(answer) or step.timeout <= 0:
             return answer
-        listener: Any = self.waiting.pubsub(ignore_subscribe_messages=False)  # type: ignore[no-untyped-call]
+        listener: Any = self.waiting.pubsub(ignore_subscribe_messages=False)
         try:
             listener.subscribe(*step.channels)
             while True:

@@ -186,7 +186,8 @@ class Declaring(System):
             raise RefusedInput(
                 f"task name {full_name!r}: {other.function!r} has it already; give one of them another with name=..."
             )
-        declared: tasks.Task[P, R] = self.Task(queue or self.settings.default_queue, full_name, function, **options)
+        make: Any = self.Task
+        declared: tasks.Task[P, R] = make(queue or self.settings.default_queue, full_name, function, **options)
         return declared
 
 

@@ -18,7 +18,7 @@ from ..connections import LONGEST_BLOCK
 from ..errors import RedisError
 from ..protocol import moves
 from ..protocol.cycle import Ack, Round, cycle
-from ..protocol.operation import Operation, Stamp
+from ..protocol.operation import Operation, Stamp, as_is, command
 from ..system import System
 from .claims import Claim, decode
 from .ledger import Ledger, Stage
@@ -121,6 +121,11 @@ class Fetcher:
     def is_idle(self) -> bool:
         """Whether every slot waits and nothing is left to say."""
         return self._idle >= self.slots and not self._ended and not self._buffer
+
+    @property
+    def idle_slots(self) -> int:
+        """Slots that run nothing and look for work."""
+        return self._idle
 
     def tend(self) -> None:
         """Give back what waits behind slow tasks, send acks that lie about, and lend due queues a hand."""
@@ -234,9 +239,18 @@ class Fetcher:
                 # The round that follows says what is wrong, and waits until it is over.
                 self.patience.stopping.wait(FIRST_PAUSE)
                 return
+            if token is not None and self.quiet:
+                self._pass_on(token)
             self.route.woken(token)
             if token is not None:
                 return
+
+    def _pass_on(self, token: bytes) -> None:
+        """A token that came while this worker stops is another one's."""
+        broker = self.system.broker
+        for key in self.route.wake_keys()[:1]:
+            broker.execute(command(as_is, "RPUSH", key, token))
+            broker.execute(command(as_is, "PEXPIRE", key, 60_000))
 
     def _round(self, wanted: int) -> int:
         """Run a round, under `_rounds`. Returns how many messages it brought."""

@@ -48,12 +48,17 @@ class Threads:
         return [claim for claim in self._current if claim is not None] + self._coroutines.running()
 
     def join(self, timeout: float) -> bool:
-        """Wait until all threads have ended their task and left, and all coroutines are over."""
+        """Wait until no thread runs a task, and no coroutine is left. Threads that look for work do not count."""
         ends_at = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(ends_at - time.monotonic(), 0))
-        over = self._coroutines.join(max(ends_at - time.monotonic(), 0))
-        return over and not any(thread.is_alive() for thread in self._threads)
+        while not self._is_over():
+            left = ends_at - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(0.01, left))
+        return self._coroutines.join(max(ends_at - time.monotonic(), 0)) and self._is_over()
+
+    def _is_over(self) -> bool:
+        return sum(thread.is_alive() for thread in self._threads) <= self._fetcher.idle_slots
 
     def _serve(self, number: int) -> None:
         fetcher, run, is_async, current = self._fetcher, self._runner.run, self._runner.is_async, self._current
