@@ -274,9 +274,7 @@ class Data:
             letters = yield from look(queues, State.DEAD, wanted, chunk=self._per_call)
             left = ends_at - time.monotonic()
             if letters or left <= 0:
-                row_of = protocol.dead_task_row if self.is_tasks else protocol.dead_item_row
-                rows = [row_of(letter) for letter in letters]
-                return Items(((row[0], row) for row in rows), {row[0]: 0 for row in rows})
+                return protocol.dead_letters(letters, are_tasks=self.is_tasks)
             some = (queues or [self.keys])[: self._per_call]
             question = views.oldest([keys.dead for keys in some], 1)
             yield from Watch([keys.events for keys in some], question, bool, min(left, LONGEST_BLOCK))

@@ -203,3 +203,12 @@ def dead_item_row(letter: Buried) -> list[Any]:
     except Undecodable:
         extra["message"] = where.message
     return [where.id, "", item, extra, put_at]
+
+
+def dead_letters(letters: Iterable[Buried], *, are_tasks: bool) -> Items:
+    """``{id: row}`` in order. Of a second one with the same id, which only users choose, the key is ``queue:id``."""
+    rows: dict[str, list[Any]] = {}
+    for letter in letters:
+        row = dead_task_row(letter) if are_tasks else dead_item_row(letter)
+        rows[row[0] if row[0] not in rows else f"{letter.queue.name}:{row[0]}"] = row
+    return Items(rows, dict.fromkeys(rows, 0))
