@@ -12,8 +12,9 @@
 -- ARGV[7]     kind       text    'tasks' or 'data'
 -- ARGV[8]     poison     int     crashes after which a message is buried; 0: never
 -- ARGV[9]     keep       int     failed messages of one queue to keep; 0: none
--- Returns {now, items, due}: items as {id, token, message}, oldest first, under token 0 when only looked at; due the next
--- instant (ms) at which something becomes ready by itself, or 0.
+-- Returns {now, items, due}: items as {id, token, message, tries}, oldest first, under token 0 when only looked at, tries
+-- (deliveries that failed or crashed before) left out when 0; due the next instant (ms) at which something becomes ready by
+-- itself, or 0.
 -- O((wanted + limit) * log(leased)).
 -- Needs: now, queue, memo, header, counts, wake, publish, index, bury, promote, end_lease, reap, ack, claim
 local q, memo = queue_at(1), KEYS[13]
@@ -51,7 +52,6 @@ else
     local leases, ids, tokens = {}, {}, {}
     for i, item in ipairs(items) do
       leases[i], ids[i], tokens[i] = {item[1], item[2]}, item[1], item[2]
-      items[i] = {item[1], item[2], item[3]}
     end
     if lease_for == 0 then ack(q, ids, tokens) end
     remember(memo, number, lease_for == 0 and items or leases)
