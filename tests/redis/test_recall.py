@@ -1,0 +1,35 @@
+"""recall.lua: what a round leased whose reply nobody read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.redis.calls import ack, cycle
+from tests.redis.harness import SESSION, Queue
+
+
+def recall(queue: Queue, number: int) -> Any:
+    return [lease[:3] for lease in queue.run("recall", [queue.app.memo(SESSION)], [number])]
+
+
+@pytest.mark.any_server
+def test_the_leases_of_the_round_by_the_names_of_their_queues(queue: Queue) -> None:
+    other = Queue(queue.client, "other", like=queue)
+    queue.given(ready=["a"], counts={"a": "3 1 0 0"}, lease=60, attempts=9)
+    other.given(ready=["b"])
+    cycle(other, queue, number=5)
+    there = queue.snapshot()
+    assert recall(queue, 5) == [["other", "b", 1], ["mail", "a", 3]]
+    assert queue.snapshot() == there
+    assert ack(queue, ("a", 3)) == ["a"]
+
+
+def test_of_another_round_nothing_is_known(queue: Queue) -> None:
+    queue.given(ready=["a"])
+    assert recall(queue, 5) == []
+    cycle(queue, number=5)
+    assert recall(queue, 4) == recall(queue, 6) == []
+    cycle(queue, number=6)
+    assert recall(queue, 6) == []
