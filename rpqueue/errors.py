@@ -5,7 +5,8 @@ RpqueueError
 ├── RefusedInput            ValueError: a value or range that cannot be used; nothing was sent
 │   ├── UnserializableValue     not JSON: NaN, a set, a key that is no string ...
 │   ├── MessageTooLarge         over MAX_MESSAGE_BYTES
-│   └── RefusedName             a queue, task or prefix name that cannot be used
+│   ├── RefusedName             a queue, task or prefix name that cannot be used
+│   └── RefusedSchedule         an interval, cron expression or time zone that cannot be used
 ├── WrongType               TypeError: a value of the wrong type; nothing was sent
 ├── UnknownTask             KeyError and ValueError: no task of that name is known
 ├── IdTaken                 ValueError: another message already has this id
@@ -51,6 +52,10 @@ class MessageTooLarge(RefusedInput):
 
 class RefusedName(RefusedInput):
     """A name that cannot be used as a queue, task, id or prefix."""
+
+
+class RefusedSchedule(RefusedInput):
+    """An interval, cron expression or time zone that cannot be used."""
 
 
 class WrongType(RpqueueError, TypeError):
