@@ -108,7 +108,8 @@ def cron_field(low: int, high: int) -> st.SearchStrategy[tuple[str, set[int]]]:
     return st.one_of(
         st.just(("*", everything)),
         st.lists(number, min_size=1, max_size=4).map(lambda some: (",".join(map(str, some)), set(some))),
-        st.tuples(number, number)
+        # Not from a number to itself: the crontab package takes sun-sun for the whole week.
+        st.lists(number, min_size=2, max_size=2, unique=True)
         .map(sorted)
         .map(lambda ends: ("{}-{}".format(*ends), set(range(ends[0], ends[1] + 1)))),
         st.integers(2, (high - low) // 2).map(lambda step: (f"*/{step}", set(range(low, high + 1, step)))),
@@ -339,7 +340,7 @@ def test_a_crontab_object_counts_by_its_expression() -> None:
     assert Cron(CronTab("17 0 5 * * mon *")).text == "17 0 5 * * mon *"
     assert Cron(CronTab("0 5 * * mon 2030")).text == "0 5 * * mon 2030"
     looped = CronTab("50-10/5 * * * *", loop=True)  # what the text alone would refuse
-    assert Cron(looped).first(0) == looped.next(now=0, default_utc=True)
+    assert Cron(looped).first(600) == 600 + looped.next(now=600, default_utc=True)
 
 
 def test_a_cron_keeps_its_options_and_takes_more() -> None:
