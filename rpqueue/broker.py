@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import errors
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+#: Seconds that a call through `Broker.prompt` waits for its answer.
+PROMPT_TIMEOUT = 5.0
 
 #: Tells redis-py to hand over bytes, even when the user's client decodes (redis.client.NEVER_DECODE).
 _RAW = {"NEVER_DECODE": True}
@@ -68,6 +72,17 @@ class Broker:
     def for_client(cls, client: Redis) -> Broker:
         """A Broker over a user's own client."""
         return cls(client=client)
+
+    def prompt(self) -> Broker:
+        """
+        A Broker to the same place whose calls end within seconds, for a worker that must hear orders in between.
+
+        It sends nothing again by itself. Over a user's own client it is this Broker, since that client's rules hold.
+        """
+        if self._is_users:
+            return self
+        timeout = min(self.endpoint.socket_timeout, PROMPT_TIMEOUT)
+        return Broker(replace(self.endpoint, socket_timeout=timeout, resends=0))
 
     @property
     def client(self) -> Redis:

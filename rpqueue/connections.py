@@ -45,6 +45,7 @@ class Endpoint:
     ssl: bool = False
     ssl_ca_certs: str | None = None
     options: dict[str, Any] = field(default_factory=dict, repr=False)  #: more keyword arguments for redis-py
+    resends: int = RESENDS  #: times that a command without answer is sent again
 
     @classmethod
     def from_environment(cls) -> Endpoint:
@@ -77,7 +78,7 @@ def _common(endpoint: Endpoint, *, waiting: bool) -> dict[str, Any]:
     if waiting:
         timeout, retry = LONGEST_BLOCK + BLOCK_MARGIN, Retry(NoBackoff(), 0)
     else:
-        timeout, retry = endpoint.socket_timeout, Retry(ExponentialBackoff(cap=0.5, base=0.02), RESENDS)
+        timeout, retry = endpoint.socket_timeout, Retry(ExponentialBackoff(cap=0.5, base=0.02), endpoint.resends)
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": min(endpoint.socket_timeout, 5.0),

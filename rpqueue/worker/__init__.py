@@ -68,7 +68,7 @@ def execute_task_threads(
 
 
 def _beat(system: System, ledger: Ledger, stopping: threading.Event) -> None:
-    duties = Duties(Heartbeat(system, lambda: [ledger]))
+    duties = Duties(Heartbeat(system, system.broker.prompt(), lambda: [ledger]))
     while not stopping.wait(duties.run_due()):
         pass
 

@@ -70,7 +70,7 @@ class Fetcher:
         self._drift = 0.0  #: Redis's clock minus the monotonic one
         self._last_round = 0.0
         self._unanswered: tuple[Operation[Round], Stamp, list[int]] | None = None
-        self._session = system.broker.sessions.take()
+        self._session = patience.broker.sessions.take()
         self._change = threading.Condition()  # guards what stands above
         self._rounds = threading.Lock()
 
@@ -184,8 +184,9 @@ class Fetcher:
         with self._rounds:
             if self._buffer or self.quiet:
                 return
-            if self._round(self._wanted()) or self.quiet:
-                return
+            brought = self._round(self._wanted())
+        if brought:
+            return
         with self._change:
             self._idle += 1
         try:
@@ -234,7 +235,7 @@ class Fetcher:
             if block <= 0 or self.quiet:
                 return
             try:
-                token = self.system.broker.wait(self.route.wake_keys(), block)
+                token = self.patience.broker.wait(self.route.wake_keys(), block)
             except RedisError:
                 # The round that follows says what is wrong, and waits until it is over.
                 self.patience.stopping.wait(FIRST_PAUSE)
@@ -247,7 +248,7 @@ class Fetcher:
 
     def _pass_on(self, token: bytes) -> None:
         """A token that came while this worker stops is another one's."""
-        broker = self.system.broker
+        broker = self.patience.broker
         for key in self.route.wake_keys()[:1]:
             broker.execute(command(as_is, "RPUSH", key, token))
             broker.execute(command(as_is, "PEXPIRE", key, 60_000))

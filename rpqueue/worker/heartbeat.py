@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
+from ..broker import Broker
 from ..protocol import moves
 from ..protocol.workers import Beat, beat
 from ..system import System
@@ -19,12 +20,14 @@ class Heartbeat:
     Extends leases for some worker processes, from their ledgers, so a task that never lets go of the GIL keeps its own.
 
     Args:
-        system: keys, settings and the Broker.
+        system: keys and settings.
+        broker: carries what is said to Redis.
         ledgers: asked at each tick, since processes come and go.
     """
 
-    def __init__(self, system: System, ledgers: Callable[[], Iterable[Ledger]]) -> None:
+    def __init__(self, system: System, broker: Broker, ledgers: Callable[[], Iterable[Ledger]]) -> None:
         self.system = system
+        self.broker = broker
         self._ledgers = ledgers
 
     def tick(self) -> float:
@@ -44,7 +47,7 @@ class Heartbeat:
         keys = self.system.task_keys(queue)
         said = [(message_id, token, deadline) for _, message_id, token, deadline in leases]
         started = time.monotonic()
-        extended = self.system.broker.execute(moves.extend(keys, said, ttl))
+        extended = self.broker.execute(moves.extend(keys, said, ttl))
         held = set(extended)
         for number, message_id, _, _ in leases:
             # One that is not held any more is not asked about again: its ack will be told that it is stale.
@@ -58,16 +61,18 @@ class Presence:
     Tells Redis which workers are alive.
 
     Args:
-        system: keys and the Broker.
+        system: keys and settings.
+        broker: carries what is said to Redis.
         beats: asked at each tick for what to say of each process.
     """
 
-    def __init__(self, system: System, beats: Callable[[], list[Beat]]) -> None:
+    def __init__(self, system: System, broker: Broker, beats: Callable[[], list[Beat]]) -> None:
         self.system = system
+        self.broker = broker
         self._beats = beats
 
     def tick(self) -> float:
         """One call for all processes."""
         ttl = self.system.settings.worker_ttl
-        self.system.broker.execute(beat(self.system.keys.app, self._beats(), forget_after=10 * ttl))
+        self.broker.execute(beat(self.system.keys.app, self._beats(), forget_after=10 * ttl))
         return ttl / 3

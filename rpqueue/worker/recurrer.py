@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from .. import messages
+from ..broker import Broker
 from ..protocol.schedules import fire, next_slot
 from ..system import System
 from ..tasks import Task
@@ -24,13 +25,15 @@ class Recurrer:
     Fires the recurring tasks that this process knows. Every worker has one; a compare-and-set on the slot lets one win.
 
     Args:
-        system: registry, keys and the Broker.
+        system: registry and keys.
+        broker: carries what is said to Redis.
         fetcher: tells Redis's clock.
         queues: of this worker; None: all.
     """
 
-    def __init__(self, system: System, fetcher: Fetcher, queues: list[str] | None) -> None:
+    def __init__(self, system: System, broker: Broker, fetcher: Fetcher, queues: list[str] | None) -> None:
         self.system = system
+        self.broker = broker
         self._fetcher = fetcher
         self._queues = None if queues is None else set(queues)
         self._slots: dict[str, int] = {}  #: task name -> next slot, ms
@@ -54,7 +57,7 @@ class Recurrer:
 
     def _begin(self, task: Task[..., Any]) -> int:
         """The schedule's next slot, set now if it never had one."""
-        keys, broker = self.system.task_keys(task.queue), self.system.broker
+        keys, broker = self.system.task_keys(task.queue), self.broker
         slot = broker.execute(next_slot(keys, task.name))
         if slot is None:
             first = _ms(task.schedule.first(self._fetcher.now()))  # type: ignore[union-attr]
@@ -66,7 +69,7 @@ class Recurrer:
         keys = self.system.task_keys(task.queue)
         now = self._fetcher.now()
         following = max(_ms(task.schedule.after(slot / 1000, now)), slot + 1)  # type: ignore[union-attr]
-        fired = self.system.broker.execute(
+        fired = self.broker.execute(
             fire(
                 keys,
                 self.system.index,

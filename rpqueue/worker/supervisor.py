@@ -17,17 +17,15 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from threading import Event
 
 from ..errors import RedisError
 from ..protocol.workers import Beat, beat
 from ..system import System
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
-from .patience import Patience, Stopped
 from .service import Duties
 from .signals import Orders
-from .undertaker import bury
+from .undertaker import Undertaker
 from .worker import LAST_WORDS, Worker
 
 log = logging.getLogger("rpqueue.worker")
@@ -64,7 +62,7 @@ class Supervisor:
     Runs worker processes until told to stop.
 
     Args:
-        system: keys, settings and the Broker.
+        system: settings and keys.
         queues: only these; None: all.
         threads: slots of each process.
         processes: how many.
@@ -88,11 +86,12 @@ class Supervisor:
         self._gone: list[Beat] = []
         self._host = socket.gethostname()
         self._began_at = time.time()
-        self._hurry = Event()
-        self._patience = Patience(system.broker, self._hurry)
+        self.broker = system.broker.prompt()
+        self.undertaker = Undertaker(system, self.broker)
         self.duties = Duties(
-            Heartbeat(system, lambda: [child.ledger for child in self.children if child.is_alive]),
-            Presence(system, self._beats),
+            self.undertaker,
+            Heartbeat(system, self.broker, lambda: [child.ledger for child in self.children if child.is_alive]),
+            Presence(system, self.broker, self._beats),
         )
 
     def run(self) -> None:
@@ -120,8 +119,6 @@ class Supervisor:
                 self._start(child)
 
     def _start(self, child: Child) -> None:
-        child.ledger.close()
-        child.ledger = Ledger()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -164,15 +161,14 @@ class Supervisor:
         pid, child.pid = child.pid, 0
         self._gone.append(Beat(self._worker_id(pid), ""))
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
-        try:
-            count = bury(self.system, child.ledger, self._patience)
-        except Stopped:
-            count = {}
+        self.undertaker.take(child.ledger)
+        child.ledger = Ledger()
+        self.duties.run_now(self.undertaker)
         lived = time.monotonic() - child.started_at
         child.pause = 0.0 if lived > GROWN_UP else min(max(child.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
         child.start_at = time.monotonic() + child.pause
         level = logging.INFO if self.orders.quit and status == 0 else logging.ERROR
-        log.log(level, "worker process ended: %s", how, extra={"pid": pid, **count})
+        log.log(level, "worker process ended: %s", how, extra={"pid": pid})
 
     def _stop_children(self, death: int) -> None:
         for child in self.children:
@@ -186,7 +182,6 @@ class Supervisor:
                     child.ledger.order_quit(2)
                 hurry_at = min(hurry_at, time.monotonic() + PATIENCE_WITH_CHILDREN)
             if time.monotonic() > min(ends_at, hurry_at):
-                self._hurry.set()
                 for child in self.children:
                     if child.is_alive:
                         log.error("worker process did not stop in time; killing it", extra={"pid": child.pid})
@@ -213,7 +208,7 @@ class Supervisor:
     def _say_good_bye(self) -> None:
         with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
             ttl = self.system.settings.worker_ttl
-            self.system.broker.execute(beat(self.system.keys.app, self._gone, forget_after=10 * ttl))
+            self.broker.execute(beat(self.system.keys.app, self._gone, forget_after=10 * ttl))
 
     @contextlib.contextmanager
     def _deaths(self) -> Iterator[int]:

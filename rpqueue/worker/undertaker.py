@@ -1,62 +1,89 @@
-"""Undertaker: sees to what a dead worker process held."""
+"""Undertaker: sees to what dead worker processes held."""
 
 from __future__ import annotations
 
 import logging
 
+from ..broker import Broker
+from ..errors import RedisError
 from ..protocol import moves
 from ..protocol.moves import Reason
-from ..protocol.operation import Operation
 from ..protocol.workers import recall
 from ..system import System
 from .ledger import Held, Ledger, Stage
-from .patience import Patience
 
 log = logging.getLogger("rpqueue.worker")
 
+#: Seconds until the next try when Redis could not be reached.
+TRY_AGAIN = 0.5
 
-def bury(system: System, ledger: Ledger, patience: Patience) -> dict[str, int]:
+
+class Undertaker:
     """
-    Give back, report or ack everything in a dead process's ledger, at once instead of when the leases end.
+    Gives back, reports or acks everything in dead processes' ledgers, at once instead of when the leases end.
 
     What had not started goes to the head of its queue. What was running counts as a crash: it runs again, or is listed as
-    lost when it may run at most once. What had run to its end, and keeps no outcome, is acked.
+    lost when it may run at most once. What had run to its end, and keeps no outcome, is acked. Doing it twice changes
+    nothing, because each of these ends the lease.
 
-    Returns:
-        ``{"unstarted": n, "crashed": n, "finished": n}``.
+    Args:
+        system: keys and settings.
+        broker: carries what is said to Redis.
     """
-    held = [record for _, record in ledger.held()]
-    held += _unrecorded(system, ledger, patience, {(record.queue, record.id) for record in held})
-    count = {"unstarted": 0, "crashed": 0, "finished": 0}
-    queues = dict.fromkeys(record.queue for record in held)
-    for queue in queues:
-        mine = [record for record in held if record.queue == queue]
-        keys = system.task_keys(queue)
-        finished = [(record.id, record.token) for record in mine if record.stage is Stage.FINISHED]
-        ended: list[tuple[str, int | str, Reason]] = [
-            (record.id, record.token, "crashed" if record.stage is Stage.STARTED else "unstarted")
-            for record in mine
-            if record.stage in (Stage.CLAIMED, Stage.STARTED)
+
+    def __init__(self, system: System, broker: Broker) -> None:
+        self.system = system
+        self.broker = broker
+        self._waiting: list[Ledger] = []
+
+    def take(self, ledger: Ledger) -> None:
+        """A process died; this is its ledger."""
+        self._waiting.append(ledger)
+
+    def tick(self) -> float:
+        """See to every ledger that waits; those that Redis is not there for wait on."""
+        while self._waiting:
+            ledger = self._waiting[0]
+            try:
+                count = self._bury(ledger)
+            except RedisError as error:
+                log.warning("a dead process's messages wait for Redis", extra={"error": str(error)})
+                return TRY_AGAIN
+            self._waiting.pop(0)
+            ledger.close()
+            if any(count.values()):
+                log.warning("a dead process's messages were seen to", extra=count)
+        return 60.0
+
+    def _bury(self, ledger: Ledger) -> dict[str, int]:
+        held = [record for _, record in ledger.held()]
+        held += self._unrecorded(ledger, {(record.queue, record.id) for record in held})
+        count = {"unstarted": 0, "crashed": 0, "finished": 0}
+        for queue in dict.fromkeys(record.queue for record in held):
+            mine = [record for record in held if record.queue == queue]
+            keys = self.system.task_keys(queue)
+            finished = [(record.id, record.token) for record in mine if record.stage is Stage.FINISHED]
+            if finished:
+                count["finished"] += len(self.broker.execute(moves.ack(keys, finished)))
+            ended: list[tuple[str, int | str, Reason]] = [
+                (record.id, record.token, "crashed" if record.stage is Stage.STARTED else "unstarted")
+                for record in mine
+                if record.stage in (Stage.CLAIMED, Stage.STARTED)
+            ]
+            if ended:
+                went = self.broker.execute(moves.release(keys, self.system.index, ended, self.system.task_rules))
+                for message_id, _, reason in ended:
+                    count[reason] += message_id in went
+        return count
+
+    def _unrecorded(self, ledger: Ledger, known: set[tuple[str, str]]) -> list[Held]:
+        """What the process had been given by a round whose reply it never wrote down. None of that started."""
+        stamp = ledger.unrecorded()
+        if stamp is None:
+            return []
+        leases = self.broker.execute(recall(self.system.keys.app, stamp))
+        return [
+            Held(Stage.CLAIMED, lease.queue, lease.id, lease.token, 0.0, 0.0)
+            for lease in leases
+            if (lease.queue, lease.id) not in known
         ]
-        if finished:
-            acks: Operation[list[str]] = moves.ack(keys, finished)
-            count["finished"] += len(patience.execute(acks))
-        if ended:
-            went = patience.execute(moves.release(keys, system.index, ended, system.task_rules))
-            for message_id, _, reason in ended:
-                if message_id in went:
-                    count[str(reason)] += 1
-    return count
-
-
-def _unrecorded(system: System, ledger: Ledger, patience: Patience, known: set[tuple[str, str]]) -> list[Held]:
-    """What the process had been given by a round whose reply it never wrote down. None of that started."""
-    stamp = ledger.unrecorded()
-    if stamp is None:
-        return []
-    leases = patience.execute(recall(system.keys.app, stamp))
-    return [
-        Held(Stage.CLAIMED, lease.queue, lease.id, lease.token, 0.0, 0.0)
-        for lease in leases
-        if (lease.queue, lease.id) not in known
-    ]

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from enum import Enum
 
+from ..broker import Broker
 from ..calling import FORGET_AFTER, told
 from ..protocol import moves
 from ..protocol.moves import Reason
@@ -54,7 +55,7 @@ class Worker:
     One process's worth of slots.
 
     Args:
-        system: registry, settings, keys and the Broker.
+        system: registry, settings and keys.
         queues: only these; None: all.
         threads: slots.
         wait: seconds that running tasks get to end when told to stop.
@@ -71,13 +72,16 @@ class Worker:
         self.orders = orders
         self.phase = Phase.NEW
         self.stopping = threading.Event()
-        self.patience = Patience(system.broker, self.stopping)
+        broker = system.broker.prompt()
+        self.patience = Patience(broker, self.stopping)
         self.fetcher = Fetcher(system, route_for(system, self.queues), ledger, self.patience, threads)
         self.runner = Runner(system, self.fetcher, self.patience)
         coroutines = Coroutines(self.fetcher, self.runner, system.settings.async_slots)
         self.pool = Threads(self.fetcher, self.runner, coroutines, threads)
         self.duties = Duties(
-            Announcer(system), Unparker(system, self.queues), Recurrer(system, self.fetcher, self.queues)
+            Announcer(system, broker),
+            Unparker(system, broker, self.queues),
+            Recurrer(system, broker, self.fetcher, self.queues),
         )
 
     def run(self) -> None:
@@ -150,8 +154,9 @@ class Worker:
 class Announcer:
     """Tells Redis's registry which tasks this process knows, so that others can call them by name."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, broker: Broker) -> None:
         self.system = system
+        self.broker = broker
         self._told: set[str] = set()
 
     def tick(self) -> float:
@@ -165,7 +170,7 @@ class Announcer:
         }
         if fresh:
             words = [word for pair in fresh.items() for word in pair]
-            self.system.broker.execute(command(as_is, "HSET", registry, *words))
+            self.broker.execute(command(as_is, "HSET", registry, *words))
             if not self._told and settings.redis_task_registry_auto_clear and not settings.keep_redis_task_registry:
                 self._forget(now)
             self._told.update(fresh)
@@ -173,11 +178,11 @@ class Announcer:
 
     def _forget(self, now: float) -> None:
         registry = self.system.keys.app.registry
-        entries = self.system.broker.execute(command(as_is, "HGETALL", registry))
+        entries = self.broker.execute(command(as_is, "HGETALL", registry))
         pairs = entries.items() if isinstance(entries, dict) else zip(entries[::2], entries[1::2], strict=True)
         old = [name for name, entry in pairs if now - json.loads(entry).get("told_at", 0) > FORGET_AFTER]
         if old:
-            self.system.broker.execute(command(as_is, "HDEL", registry, *old))
+            self.broker.execute(command(as_is, "HDEL", registry, *old))
 
 
 class Unparker:
@@ -188,13 +193,14 @@ class Unparker:
     #: Queues that one call looks at.
     AT_ONCE = 500
 
-    def __init__(self, system: System, queues: list[str] | None) -> None:
+    def __init__(self, system: System, broker: Broker, queues: list[str] | None) -> None:
         self.system = system
+        self.broker = broker
         self.queues = queues
 
     def tick(self) -> float:
         """Look through the parked messages of this worker's queues."""
-        broker, known = self.system.broker, self.system.settings.registry
+        broker, known = self.broker, self.system.settings.registry
         names = self.queues
         if names is None:
             names = [name.decode() for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))]
