@@ -146,7 +146,7 @@ class Broker:
                 self.sessions.give_back(own)
 
     def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
-        call = self.client.execute_command
+        call: Any = self.client.execute_command
         if step.script is None:
             return call(*step.args, **_RAW)
         words = step.words(stamp)

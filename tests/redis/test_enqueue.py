@@ -32,6 +32,26 @@ def test_a_delay_schedules_by_the_clock_of_redis(queue: Queue) -> None:
     assert queue.index() == {"priority": float("inf"), "ready": None, "due": due}
 
 
+def test_a_delayed_batch_becomes_ready_in_the_order_of_the_call(queue: Queue) -> None:
+    ids = [f"{number * 7919 % 1000:03}" for number in range(1000)]
+    enqueue(queue, dict.fromkeys(ids, "1"), delay=5000)
+    scheduled = [id.decode() for id in queue.client.zrange(queue.keys.scheduled, 0, -1)]
+    assert scheduled == ids
+
+
+@pytest.mark.parametrize("grave", ["dead", "lost", "failed"])
+def test_a_chosen_id_that_was_given_up_is_new_again(queue: Queue, grave: str) -> None:
+    queue.given(**{grave: {"a": 0}})
+    before = queue.client.hget(queue.keys.counts, "a")
+    now = enqueue(queue, {"a": "[2]"}, chosen=True)
+    assert queue.state()["ready"] == ["a"]
+    assert grave not in queue.state()
+    assert queue.message("a") == f"1 {now}|[2]"
+    assert queue.client.hexists(queue.keys.errors, "a") == 0
+    [_, _, token, _] = cycle(Queue(queue.client, like=queue)).claimed[0]
+    assert token >= max(now, int((before or b"1").split()[0]) + 1)
+
+
 def test_a_header_says_lease_attempts_and_flags_where_they_differ(queue: Queue) -> None:
     now = enqueue(queue, {"a": "1"}, lease=2.5, attempts=4, flags=Flags.USE_DEAD | Flags.WATCHED)
     assert queue.message("a") == f"1 {now} 2500 4 3|1"
@@ -80,7 +100,7 @@ def test_a_chosen_id_begins_with_a_token_that_no_lease_had_before(queue: Queue) 
     assert ack(queue, ("a", used)) == [], "the holder of the first life does not end the second"
 
 
-@pytest.mark.parametrize("place", ["ready", "scheduled", "leased", "dead"])
+@pytest.mark.parametrize("place", ["ready", "scheduled", "leased"])
 def test_a_chosen_id_with_the_same_body_stays_where_it_is(queue: Queue, place: str) -> None:
     queue.given(
         **{place: {"ready": ["a"], "leased": {"a": (60_000, 1)}}.get(place, {"a": 60_000})}, bodies={"a": "[1]"}

@@ -12,26 +12,35 @@
 -- ARGV[4]     tail          text    of the header: see header_tail()
 -- ARGV[5]     chosen        0|1     1: a user chose the ids, so they may come again after they are done
 -- ARGV[6..n]  messages      id, body, id, body, ...
--- Returns now (ms). An id that is in the queue already with the same body stays as it is; with another body the reply
--- is {0, id} and nothing was written.
+-- Returns now (ms). A chosen id that the queue already holds with the same body stays as it is; with another body the
+-- reply is {0, id} and nothing was written. One that was given up (dead, lost or failed) leaves its grave and is new.
 -- O(messages). Begins with a growing write: refused whole at maxmemory.
--- Needs: now, queue, memo, wake, index
+-- Needs: now, queue, memo, counts, wake, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay, tail, chosen = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 local done = recall(memo, number)
 if done then return done end
 local now = now_ms()
 
+local function is_buried(id)
+  return redis.call('ZSCORE', q.dead, id) or redis.call('ZSCORE', q.lost, id) or redis.call('ZSCORE', q.failed, id)
+end
+
 local ids = {}
 for i = 6, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
 local present = chosen and redis.call('HMGET', q.messages, unpack(ids)) or {}
-local fields, fresh, fences, moves, bodies = {}, {}, {}, {}, {}
+local fields, fresh, fences, moves, bodies, graves = {}, {}, {}, {}, {}, {}
 local header = string.format('1 %.0f', now + delay) .. tail .. '|'
 for i, id in ipairs(ids) do
   local body = ARGV[5 + 2 * i]
+  local kept = present[i]
+  if kept and not bodies[id] and is_buried(id) then
+    graves[#graves + 1] = id
+    kept = nil
+  end
   -- It may also stand earlier in this call.
-  local other = present[i] and string.match(present[i], '^[^|]*|(.*)$') or bodies[id]
-  if present[i] or other then
+  local other = bodies[id] or kept and string.match(kept, '^[^|]*|(.*)$')
+  if kept or other then
     if other ~= body then return {0, id} end
   else
     bodies[id] = body
@@ -40,8 +49,9 @@ for i, id in ipairs(ids) do
     fields[#fields + 1] = header .. body
     fences[#fences + 1] = id
     -- The id may have been used before, so its first token must be greater than any it had then.
-    fences[#fences + 1] = string.format('%.0f 0 0 0', now)
-    moves[#moves + 1] = now + delay
+    fences[#fences + 1] = string.format('%.0f 0 0 0', math.max(now, graves[#graves] == id and fences_of(q, {id})[1] + 1 or 0))
+    -- Fractions of a millisecond keep messages of one call in order.
+    moves[#moves + 1] = now + delay + (#fresh - 1) / 4096
     moves[#moves + 1] = id
   end
 end
@@ -55,6 +65,12 @@ if #fresh > 0 then
     redis.call('ZADD', q.scheduled, unpack(moves))
   else
     redis.call('RPUSH', q.ready, unpack(fresh))
+  end
+  for _, id in ipairs(graves) do
+    redis.call('ZREM', q.dead, id)
+    redis.call('ZREM', q.lost, id)
+    redis.call('ZREM', q.failed, id)
+    redis.call('HDEL', q.errors, id)
   end
   redis.call('HINCRBY', q.stats, 'seen', #fresh)
   local news = delay == 0 and not was_ready or delay > 0 and (not was_due or now + delay < was_due)

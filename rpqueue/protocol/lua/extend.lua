@@ -19,7 +19,6 @@ for i, id in ipairs(ids) do
   if answers[i] then
     local expires = now + lease_for
     if deadlines[i] > 0 and deadlines[i] < expires then expires = deadlines[i] end
-    -- An expiry may only be brought forward by its own deadline, never by a heartbeat that is late.
     redis.call('ZREM', q.leased, id)
     redis.call('ZADD', q.leased, expires, id)
     extended[#extended + 1] = id
