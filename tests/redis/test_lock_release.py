@@ -1,27 +1,51 @@
-"""lock_release.lua: a lock is given back by its holder."""
+"""lock_release.lua: the holder gives the lock back; nobody else can."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import redis
 
 from rpqueue.keys import Keys
-from tests.redis.harness import Queue
+from rpqueue.protocol import locks
+from tests.redis.harness import run
 
-LOCK = Keys("test").lock("door")
+KEY = Keys("test").lock("reports")
+
+
+def release(client: redis.Redis, token: str) -> Any:
+    return run(client, "lock_release", [KEY], [token])
 
 
 @pytest.mark.any_server
-@pytest.mark.parametrize(("holder", "reply"), [("mine", 1), ("other", 0), (None, 0)])
-def test_only_the_holder_releases_it(queue: Queue, holder: str | None, reply: int) -> None:
-    if holder:
-        queue.client.set(LOCK, holder, px=5000)
-    assert queue.run("lock_release", [LOCK], ["mine"]) == reply
-    assert queue.client.get(LOCK) == (b"other" if holder == "other" else None)
+def test_a_held_lock_is_free_afterwards(redis_client: redis.Redis) -> None:
+    redis_client.set(KEY, "mine", px=5_000)
+    assert release(redis_client, "mine") == 1
+    assert not redis_client.exists(KEY)
 
 
-def test_sent_twice_it_takes_nothing_from_the_next_holder(queue: Queue) -> None:
-    queue.client.set(LOCK, "mine", px=5000)
-    queue.run("lock_release", [LOCK], ["mine"])
-    queue.client.set(LOCK, "next", px=5000)
-    assert queue.run("lock_release", [LOCK], ["mine"]) == 0
-    assert queue.client.get(LOCK) == b"next"
+@pytest.mark.any_server
+def test_the_lock_of_somebody_else_is_not_released(redis_client: redis.Redis) -> None:
+    redis_client.set(KEY, "theirs", px=5_000)
+    assert release(redis_client, "mine") == 0
+    assert redis_client.get(KEY) == b"theirs"
+
+
+def test_sent_twice_it_takes_nothing_from_the_next_holder(redis_client: redis.Redis) -> None:
+    redis_client.set(KEY, "mine", px=5_000)
+    assert release(redis_client, "mine") == 1
+    redis_client.set(KEY, "theirs", px=5_000)
+    assert release(redis_client, "mine") == 0
+    assert redis_client.get(KEY) == b"theirs"
+
+
+def test_a_lock_that_nobody_holds_is_not_released(redis_client: redis.Redis) -> None:
+    assert release(redis_client, "mine") == 0
+
+
+def test_the_operation_answers_whether_it_was_held() -> None:
+    operation = locks.release(KEY, b"mine")
+    assert (operation.keys, operation.args) == ((KEY,), (b"mine",))
+    assert operation.read(1) is True
+    assert operation.read(0) is False
