@@ -53,7 +53,7 @@ class Fetcher:
         self.ledger = ledger
         self.patience = patience
         self.slots = slots
-        self.quiet = False  #: claim no more
+        self._quiet = threading.Event()  #: claim no more
         self.stale = 0  #: acks that came too late
         self.busy = threading.Event()  #: set when the monitor should look often
         self.async_room = 0  #: coroutines that could start at once, when the last claims were such
@@ -82,7 +82,7 @@ class Fetcher:
             claim = self._pop()
             if claim is not None:
                 return claim
-            if self.quiet:
+            if self._quiet.is_set():
                 return None
             try:
                 self._fill()
@@ -123,6 +123,11 @@ class Fetcher:
         return self._idle >= self.slots and not self._ended and not self._buffer
 
     @property
+    def quiet(self) -> bool:
+        """Whether no more is claimed."""
+        return self._quiet.is_set()
+
+    @property
     def idle_slots(self) -> int:
         """Slots that run nothing and look for work."""
         return self._idle
@@ -159,7 +164,7 @@ class Fetcher:
 
     def stop_claiming(self) -> None:
         """Claim no more, wake the slots that wait, and give back what has not started."""
-        self.quiet = True
+        self._quiet.set()
         with self._change:
             self._change.notify_all()
         self.give_back()
@@ -182,7 +187,7 @@ class Fetcher:
     def _fill(self) -> None:
         """Fill the buffer: by a round, or by waiting until a round is worth it."""
         with self._rounds:
-            if self._buffer or self.quiet:
+            if self._buffer or self._quiet.is_set():
                 return
             brought = self._round(self._wanted())
         if brought:
@@ -213,11 +218,11 @@ class Fetcher:
         A follower that takes the waiter's place needs no round first: what came meanwhile has left a token.
         """
         with self._change:
-            while self._somebody_waits and not self._buffer and not self.quiet:
+            while self._somebody_waits and not self._buffer and not self._quiet.is_set():
                 self._followers += 1
                 self._change.wait()
                 self._followers -= 1
-            if self._buffer or self.quiet:
+            if self._buffer or self._quiet.is_set():
                 return
             self._somebody_waits = True
         try:
@@ -232,7 +237,7 @@ class Fetcher:
             block = LONGEST_BLOCK
             if self._due:
                 block = min(block, self._due - time.monotonic())
-            if block <= 0 or self.quiet:
+            if block <= 0 or self._quiet.is_set():
                 return
             try:
                 token = self.patience.broker.wait(self.route.wake_keys(), block)
@@ -240,7 +245,7 @@ class Fetcher:
                 # The round that follows says what is wrong, and waits until it is over.
                 self.patience.stopping.wait(FIRST_PAUSE)
                 return
-            if token is not None and self.quiet:
+            if token is not None and self._quiet.is_set():
                 self._pass_on(token)
             self.route.woken(token)
             if token is not None:
@@ -255,7 +260,7 @@ class Fetcher:
 
     def _round(self, wanted: int) -> int:
         """Run a round, under `_rounds`. Returns how many messages it brought."""
-        operation, stamp, records = self._unanswered or self._prepare(0 if self.quiet else wanted)
+        operation, stamp, records = self._unanswered or self._prepare(0 if self._quiet.is_set() else wanted)
         self._unanswered = (operation, stamp, records)
         if wanted:
             self.ledger.sending(stamp)
