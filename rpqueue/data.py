@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
@@ -248,11 +247,11 @@ class Data:
             found, unreadable = haul.decoded(lease_for, self.app.settings.max_message_bytes, are_tasks=self.is_tasks)
             if unreadable and lease_for >= 0:
                 yield from self._quarantining(unreadable, lease_for)
-            if lease_for < 0 and unreadable and len(haul.messages) == ask < MOST_ITEMS:
+            if lease_for < 0 and len(found) < wanted and len(haul.messages) == ask < MOST_ITEMS:
                 ask = min(wanted + len(unreadable), MOST_ITEMS)  # look past what nobody can read
                 continue
             if found:
-                return Items(islice(found.items(), wanted), found.tokens, found.ends_at) if ask > wanted else found
+                return found
             if (unreadable and lease_for >= 0) or haul.wait <= 0:
                 continue
             if left <= 0:

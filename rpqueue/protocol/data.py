@@ -72,7 +72,7 @@ class Haul(NamedTuple):
 
     def decoded(self, lease_for: float, limit: int, *, are_tasks: bool) -> tuple[Items, list[Unreadable]]:
         """What is in the messages, which are leased for *lease_for* seconds; and those over *limit*, or no JSON."""
-        found, unreadable = Items(ends_at=self.now + lease_for if lease_for > 0 else 0.0), []
+        found, unreadable = Items(ends_at=self.now + lease_for if self.messages and lease_for > 0 else 0.0), []
         for message_id, token, message in self.messages:
             try:
                 leased = messages.split(message_id, token, message)

@@ -10,7 +10,7 @@
 -- ARGV[5..n]  items        id, body, id, body, ...
 -- Returns now (ms). Items of one call keep their order when their ids are sorted.
 -- O(items * log(dead)). Begins with a growing write: refused whole at maxmemory.
--- Needs: now, queue, memo
+-- Needs: now, queue, memo, publish
 local q, memo = queue_at(1), KEYS[13]
 local number, name, tail, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local done = recall(memo, number)
@@ -35,6 +35,7 @@ redis.call('HSET', q.errors, unpack(lasts))
 redis.call('ZADD', q.dead, unpack(scores))
 redis.call('HINCRBY', q.stats, 'seen', #scores / 2)
 redis.call('HINCRBY', q.stats, 'dead', #scores / 2)
+publish(q, '', 'dead ' .. #scores / 2)
 if KEYS[14] then redis.call('ZADD', KEYS[14], 0, name) end
 remember(memo, number, now)
 return now
