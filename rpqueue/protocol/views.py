@@ -220,6 +220,16 @@ def purging(queues: Sequence[QueueKeys], grave: State, *, chunk: int = CHUNK) ->
     return total
 
 
+def finding(queues: Sequence[QueueKeys], message_id: str, chunk: int = CHUNK) -> Flow[list[QueueKeys]]:
+    """Those of *queues* that hold the message, or an outcome of it."""
+    found: list[QueueKeys] = []
+    for some in chunks(queues, chunk):
+        places = [key for keys in some for key in (keys.messages, keys.outcome(message_id))]
+        numbers: list[int] = yield from Operation(scripts.load("find"), places, (message_id,), list)
+        found += [some[number - 1] for number in numbers]
+    return found
+
+
 def force(keys: QueueKeys, index: Index, limit: int = BATCH) -> Operation[int]:
     """Scheduled → ready before it is due, earliest first. Returns how many."""
     return Operation(scripts.load("force"), (*keys.block, *index), (keys.name, str(limit)), int)
