@@ -95,8 +95,7 @@ class SimpleLock:
 
     def release(self) -> bool:
         """Give the lock back. Returns whether it was still held; if not, nothing is done to who holds it now."""
-        token, self._token = self._token, None
-        return token is not None and self._execute(protocol.release(self._key, token))
+        return self._token is not None and self._execute(protocol.release(self._key, self._token))
 
     def __enter__(self) -> Self:
         self.acquire()

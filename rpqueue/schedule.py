@@ -166,20 +166,14 @@ class Cron:
         """The first slot later than *instant*."""
         zone = self.timezone or _UTC
         # Slots are whole seconds: none lies between an instant and its whole second. Rounding it up would miss one.
-        start = math.floor(instant)
         try:
-            shown = datetime.datetime.fromtimestamp(start, zone)
+            shown = datetime.datetime.fromtimestamp(math.floor(instant), zone)
         except (OverflowError, ValueError, OSError):  # outside of the years that datetime has
             return NEVER
         wall = shown.replace(tzinfo=None, fold=0)
-        if shown.fold:
-            # The clocks show this hour for the second time, and its slots have all been due the first time.
-            doubled = _doubled(shown)
-            change = _change(zone, start - doubled, start)
-            wall += datetime.timedelta(seconds=change - start + doubled - 1)
         while (match := _next_match(self._table, wall)) is not None:
             slot = _instant(match, zone)
-            if slot > instant:  # always so in the zones of today; what depends on it is that a slot fires once
+            if slot > instant:  # else clocks show it for the second time, and it was due the first time
                 return slot
             wall = match
         return NEVER
@@ -246,12 +240,6 @@ def _offset(zone: datetime.tzinfo, instant: int) -> datetime.timedelta:
     return cast("datetime.timedelta", datetime.datetime.fromtimestamp(instant, zone).utcoffset())
 
 
-def _doubled(shown: datetime.datetime) -> int:
-    """Seconds by which clocks were put back around *shown*, if they show it twice; negative if they never show it."""
-    first, second = shown.replace(fold=0).utcoffset(), shown.replace(fold=1).utcoffset()
-    return round((cast("datetime.timedelta", first) - cast("datetime.timedelta", second)).total_seconds())
-
-
 def _change(zone: datetime.tzinfo, low: int, high: int) -> int:
     """The first second, later than *low* and up to *high*, at which the clocks of *zone* have been changed."""
     before = _offset(zone, low)
@@ -267,6 +255,6 @@ def _change(zone: datetime.tzinfo, low: int, high: int) -> int:
 def _instant(wall: datetime.datetime, zone: datetime.tzinfo) -> float:
     """When the clocks of *zone* first show *wall*; where they never do, when they first show more."""
     shown = wall.replace(tzinfo=zone)
-    instant = shown.timestamp()
-    skipped = -_doubled(shown)
-    return float(_change(zone, int(instant) - skipped, int(instant))) if skipped > 0 else instant
+    instant, other = shown.timestamp(), shown.replace(fold=1).timestamp()
+    # Of a time that clocks skip, Python makes an instant after the change, and one before it with fold=1.
+    return float(_change(zone, int(other), int(instant))) if other < instant else instant
