@@ -1,15 +1,18 @@
 """
 Redis clients as an App asks for them.
 
-An `Endpoint` says where Redis is; `command_client` and `waiting_client` make the two kinds of client from it. Redis is
+An `Endpoint` says where Redis is; `command_client` and `waiting_client` make the two kinds of client from it, for
+threads or, with ``library="redis.asyncio"``, for coroutines: redis-py has the same names in both places. Redis is
 imported when the first client is made, so that ``import rpqueue`` stays quick.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .errors import RefusedInput
@@ -17,7 +20,11 @@ from .errors import RefusedInput
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Longest time, in seconds, that one blocking command waits. Short, so that stopping is prompt and a lost token costs little.
+#: Where redis-py keeps the clients for threads, and those for coroutines.
+Library = Literal["redis", "redis.asyncio"]
+
+#: Longest time, in seconds, that one blocking command waits: short, so that stopping is prompt and a lost token costs
+#: little.
 LONGEST_BLOCK = 2.0
 #: Seconds that a waiting connection's socket may be silent beyond the time the command blocks.
 BLOCK_MARGIN = 5.0
@@ -65,24 +72,19 @@ class Endpoint:
         return f"{parts.scheme}:{'//' if place or parts.scheme == 'unix' else ''}{place}{parts.path}"
 
 
-def _common(endpoint: Endpoint, *, waiting: bool) -> dict[str, Any]:
+def _common(endpoint: Endpoint, library: Library, *, waiting: bool) -> dict[str, Any]:
     """
     Options of every connection.
 
-    redis-py 8 resends a command ten times after five seconds of silence by default, blocking ones included: a BLPOP of 7
-    seconds on an empty list came back after 59. So a waiting connection never resends, and its socket outlasts the block.
+    redis-py 8 resends a command ten times after five seconds of silence by default, blocking ones included: a BLPOP of
+    7 seconds on an empty list came back after 59. So a waiting connection never resends, and its socket outlasts the
+    block.
     """
-    from redis.backoff import ExponentialBackoff, NoBackoff
-    from redis.retry import Retry
-
-    if waiting:
-        timeout, retry = LONGEST_BLOCK + BLOCK_MARGIN, Retry(NoBackoff(), 0)
-    else:
-        timeout, retry = endpoint.socket_timeout, Retry(ExponentialBackoff(cap=0.5, base=0.02), endpoint.resends)
+    timeout = LONGEST_BLOCK + BLOCK_MARGIN if waiting else endpoint.socket_timeout
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": min(endpoint.socket_timeout, 5.0),
-        "retry": retry,
+        "retry": _retry(library, 0 if waiting else endpoint.resends),
         "health_check_interval": 25,
     }
     if endpoint.username:
@@ -92,43 +94,45 @@ def _common(endpoint: Endpoint, *, waiting: bool) -> dict[str, Any]:
     return {**options, **endpoint.options}
 
 
-def command_client(endpoint: Endpoint) -> Redis:
-    """A client for commands; every thread of a process may use it."""
-    return _client(endpoint, waiting=False)
+def _retry(library: Library, resends: int) -> Any:
+    from redis.backoff import ExponentialBackoff
+
+    return import_module(f"{library}.retry").Retry(ExponentialBackoff(cap=0.5, base=0.02), resends)
 
 
-def waiting_client(endpoint: Endpoint) -> Redis:
+def command_client(endpoint: Endpoint, library: Library = "redis") -> Any:
+    """A client for commands; every thread of a process, or every coroutine of an event loop, may use it."""
+    return _client(endpoint, library, waiting=False)
+
+
+def waiting_client(endpoint: Endpoint, library: Library = "redis") -> Any:
     """A client for blocking commands and subscriptions; apart, so that no command ever stands behind a wait."""
-    return _client(endpoint, waiting=True)
+    return _client(endpoint, library, waiting=True)
 
 
-def _client(endpoint: Endpoint, *, waiting: bool) -> Redis:
-    options = _common(endpoint, waiting=waiting)
+def _client(endpoint: Endpoint, library: Library, *, waiting: bool) -> Any:
+    options = _common(endpoint, library, waiting=waiting)
     if endpoint.url:
-        return _from_url(endpoint, endpoint.url, options)
-    import redis
-
+        return _from_url(endpoint, endpoint.url, library, options)
+    redis: Any = import_module(library)
     if endpoint.unix_socket_path:
-        pool = _pool(redis.UnixDomainSocketConnection, {"path": endpoint.unix_socket_path, "db": endpoint.db, **options})
-        return redis.Redis(connection_pool=pool)
+        where = {"path": endpoint.unix_socket_path, "db": endpoint.db, **options}
+        return redis.Redis(connection_pool=_pool(redis, redis.UnixDomainSocketConnection, where))
     where = {"host": endpoint.host, "port": endpoint.port, "db": endpoint.db, "socket_keepalive": True, **options}
     if not endpoint.ssl:
-        return redis.Redis(connection_pool=_pool(redis.Connection, where))
+        return redis.Redis(connection_pool=_pool(redis, redis.Connection, where))
     if endpoint.ssl_ca_certs:
         where["ssl_ca_certs"] = endpoint.ssl_ca_certs
-    return redis.Redis(connection_pool=_pool(redis.SSLConnection, where))
+    return redis.Redis(connection_pool=_pool(redis, redis.SSLConnection, where))
 
 
-def _pool(connection_class: Any, options: dict[str, Any]) -> Any:
+def _pool(redis: Any, connection_class: Any, options: Mapping[str, Any]) -> Any:
     """A pool that makes callers wait for a connection when all are taken; redis-py's default one raises at once."""
-    import redis
-
     return redis.BlockingConnectionPool(connection_class=connection_class, max_connections=256, timeout=20, **options)
 
 
-def _from_url(endpoint: Endpoint, url: str, options: dict[str, Any]) -> Redis:
-    import redis
-
+def _from_url(endpoint: Endpoint, url: str, library: Library, options: dict[str, Any]) -> Any:
+    redis: Any = import_module(library)
     scheme = url.partition(":")[0]
     if scheme == "embedded":
         from . import embedded
@@ -136,16 +140,17 @@ def _from_url(endpoint: Endpoint, url: str, options: dict[str, Any]) -> Redis:
         directory = unquote(url.partition(":")[2])
         if not directory:
             raise RefusedInput(f"RPQUEUE_URL: expected embedded:DIR, got {url!r}")
-        return _from_url(endpoint, embedded.start(directory).url, options)
+        return _from_url(endpoint, embedded.start(directory).url, library, options)
     if scheme in ("redis", "rediss", "unix"):
         try:
-            return redis.Redis(connection_pool=redis.BlockingConnectionPool.from_url(url, max_connections=256, timeout=20, **options))
+            pool = redis.BlockingConnectionPool.from_url(url, max_connections=256, timeout=20, **options)
         except ValueError as error:
             raise RefusedInput(f"redis URL {endpoint.label}: {error}") from error
+        return redis.Redis(connection_pool=pool)
     if scheme in ("redis+sentinel", "rediss+sentinel"):
-        return _from_sentinel(endpoint, url, options)
+        return _from_sentinel(endpoint, url, library, options)
     if scheme in ("redis+cluster", "rediss+cluster"):
-        return _from_cluster(url, options)
+        return _from_cluster(url, library, options)
     raise RefusedInput(f"redis URL: expected {_SCHEMES}, got {endpoint.label!r}")
 
 
@@ -168,37 +173,36 @@ def _hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str
     return hosts, options
 
 
-def _from_sentinel(endpoint: Endpoint, url: str, options: dict[str, Any]) -> Redis:
-    from redis.sentinel import Sentinel
-
+def _from_sentinel(endpoint: Endpoint, url: str, library: Library, options: dict[str, Any]) -> Any:
     hosts, more = _hosts(url, 26379)
     service, _, db = urlsplit(url).path.strip("/").partition("/")
     if not service:
         raise RefusedInput(f"redis URL: expected redis+sentinel://HOST,HOST/SERVICE, got {endpoint.label!r}")
-    sentinel = Sentinel(hosts, sentinel_kwargs={"socket_timeout": 2.0})
-    client: Redis = sentinel.master_for(service, **{**options, **more, "db": int(db or 0)})
-    return client
+    sentinel = import_module(f"{library}.sentinel").Sentinel(hosts, sentinel_kwargs={"socket_timeout": 2.0})
+    return sentinel.master_for(service, **{**options, **more, "db": int(db or 0)})
 
 
-def _from_cluster(url: str, options: dict[str, Any]) -> Redis:
-    from redis.cluster import ClusterNode, RedisCluster
-
+def _from_cluster(url: str, library: Library, options: dict[str, Any]) -> Any:
     hosts, more = _hosts(url, 6379)
     options.pop("retry")  # the cluster client has a retry of its own, around redirections
-    client: Any = RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in hosts], **{**options, **more})
-    return client  # type: ignore[no-any-return]
+    return _cluster(library, hosts, {**options, **more})
+
+
+def _cluster(library: Library, hosts: list[tuple[str, int]], options: dict[str, Any]) -> Any:
+    cluster: Any = import_module(f"{library}.cluster")
+    nodes = [cluster.ClusterNode(host, port) for host, port in hosts]
+    return cluster.RedisCluster(startup_nodes=nodes, **options)
 
 
 def waiting_twin(client: Redis) -> Redis:
     """A waiting client to the same place as a user's own *client*, with its log-in and TLS but our time-outs."""
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+    import redis
 
     pool = getattr(client, "connection_pool", None)
     if pool is None or not hasattr(pool, "connection_kwargs"):
         return client
     options = dict(pool.connection_kwargs)
-    options.update(socket_timeout=LONGEST_BLOCK + BLOCK_MARGIN, retry=Retry(NoBackoff(), 0), decode_responses=False)
+    options.update(socket_timeout=LONGEST_BLOCK + BLOCK_MARGIN, retry=_retry("redis", 0), decode_responses=False)
     options.pop("retry_on_error", None)
     options.pop("retry_on_timeout", None)
     if hasattr(pool, "sentinel_manager"):
@@ -206,4 +210,45 @@ def waiting_twin(client: Redis) -> Redis:
             pool.service_name, **{k: v for k, v in options.items() if k not in ("host", "port", "connection_pool")}
         )
         return twin
-    return type(client)(connection_pool=_pool(pool.connection_class, options))
+    return type(client)(connection_pool=_pool(redis, pool.connection_class, options))
+
+
+#: What a user's own client may say that its twin for coroutines understands as well, beside its TLS options.
+_SHARED = frozenset(
+    {"host", "port", "db", "path", "username", "password", "client_name", "credential_provider", "protocol"}
+)
+
+
+def awaited_twin(client: Any, *, waiting: bool) -> Any:
+    """A client for coroutines to the same place as a user's own *client* for threads, with its log-in and TLS."""
+    import redis.asyncio
+
+    nodes = getattr(client, "nodes_manager", None)
+    pool: Any = getattr(client, "connection_pool", None)
+    given = getattr(pool if nodes is None else nodes, "connection_kwargs", None)
+    if given is None:
+        raise RefusedInput(
+            f"set_redis_connection: no client for coroutines can be made from {client!r}; say where Redis is"
+        )
+    options = {key: value for key, value in given.items() if key in _SHARED or key.startswith("ssl")}
+    timeout = given.get("socket_timeout") or Endpoint.socket_timeout
+    options["socket_timeout"] = LONGEST_BLOCK + BLOCK_MARGIN if waiting else timeout
+    if nodes is not None:
+        return _cluster(
+            "redis.asyncio", [(node.host, node.port) for node in client.get_nodes()], _without_place(options)
+        )
+    options["retry"] = _retry("redis.asyncio", 0 if waiting else Endpoint.resends)
+    sentinel = getattr(pool, "sentinel_manager", None)
+    if sentinel is not None:
+        places = [one.connection_pool.connection_kwargs for one in sentinel.sentinels]
+        hosts = [(place["host"], place["port"]) for place in places]
+        manager = import_module("redis.asyncio.sentinel").Sentinel(hosts, sentinel_kwargs={"socket_timeout": 2.0})
+        return manager.master_for(pool.service_name, **_without_place(options))
+    # The user's class of connection may be one of their own, so the nearest one that redis-py has for coroutines.
+    names = [kind.__name__ for kind in pool.connection_class.__mro__]
+    kind = next(getattr(redis.asyncio, name) for name in names if hasattr(redis.asyncio, name))
+    return redis.asyncio.Redis(connection_pool=_pool(redis.asyncio, kind, options))
+
+
+def _without_place(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in ("host", "port")}
