@@ -50,10 +50,23 @@ from typing import NamedTuple
 
 from .errors import RefusedName, WrongType
 
+#: Kinds of keys that every queue has, of those that live on, in the order of `QueueKeys`.
+QUEUE_KINDS = (
+    "messages",
+    "ready",
+    "scheduled",
+    "leased",
+    "counts",
+    "dead",
+    "lost",
+    "failed",
+    "errors",
+    "parked",
+    "stats",
+)
 #: Kinds of keys that live until their owner deletes them. All other keys carry a TTL.
 LASTING_KINDS = frozenset(
-    "messages ready scheduled leased counts dead lost failed errors parked stats schedules "
-    "queues ready_queues due_queues data_queues workers beats registry".split()
+    [*QUEUE_KINDS, "schedules", "queues", "ready_queues", "due_queues", "data_queues", "workers", "beats", "registry"]
 )
 #: Longest name of a queue, a prefix or a message id, in UTF-8 bytes.
 LONGEST_NAME = 512
@@ -110,6 +123,7 @@ class QueueKeys(NamedTuple):
 
     @property
     def schedules(self) -> bytes:
+        """The hash of its recurring tasks' next slots."""
         return self.stem + b"schedules"
 
     @property
@@ -118,9 +132,11 @@ class QueueKeys(NamedTuple):
         return self.stem + b"events:"
 
     def memo(self, session: bytes) -> bytes:
+        """Number and answer of a session's last call."""
         return self.stem + b"memo:" + session
 
     def outcome(self, message_id: str) -> bytes:
+        """What a message ended with."""
         return self.stem + b"outcome:" + message_id.encode()
 
 
@@ -138,6 +154,7 @@ class AppKeys(NamedTuple):
     stem: bytes
 
     def memo(self, session: bytes) -> bytes:
+        """Number and answer of a session's last call."""
         return self.stem + b"memo:" + session
 
 
@@ -164,4 +181,5 @@ class Keys:
         return QueueKeys._make([*block, stem, queue])
 
     def lock(self, name: str) -> bytes:
+        """The key of a SimpleLock."""
         return b"%s{lock:%s}:lock" % (self._stem, _encode(name))

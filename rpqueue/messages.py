@@ -1,10 +1,10 @@
 """
 Messages, and their bytes on the wire.
 
-A message is one hash field: ``header|body``. The header is text that Lua can split, ``VERSION AVAILABLE_AT``, and where
-something differs from the default ``VERSION AVAILABLE_AT LEASE ATTEMPTS FLAGS``: milliseconds, milliseconds, a count and
-the sum of the `Flags`. Enqueue writes the instant, by Redis's clock. The body is JSON that nothing but its reader
-parses, so a value leaves as it came. A task's body is ``[name, args, kwargs]``; a data item's is the item.
+A message is one hash field: ``header|body``. The header is text that Lua can split, ``VERSION AVAILABLE_AT``, and
+where something differs from the default ``VERSION AVAILABLE_AT LEASE ATTEMPTS FLAGS``: milliseconds, milliseconds, a
+count and the sum of the `Flags`. Enqueue writes the instant, by Redis's clock. The body is JSON that nothing but its
+reader parses, so a value leaves as it came. A task's body is ``[name, args, kwargs]``; a data item's is the item.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def encode(value: Any, what: str, limit: int = MAX_MESSAGE_BYTES) -> bytes:
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UnserializableValue(f"{what}: expected a value that JSON can carry, got {_short(value)} ({error})") from error
+        raise UnserializableValue(
+            f"{what}: expected a value that JSON can carry, got {_short(value)} ({error})"
+        ) from error
     if _has_other_keys(value):
         raise UnserializableValue(f"{what}: expected dicts with str keys, as in JSON, got {_short(value)}")
     body = text.encode()

@@ -15,11 +15,35 @@ from .settings import Settings
 from .version import VERSION
 
 #: Public names that are methods of the App, or classes of its own.
-METHODS = (
-    "task periodic_task cron_task Task EnqueuedTask Data SimpleLock execute_tasks execute_task_threads flush_tasks result "
-    "results get_task call_task known_tasks known_queues queue_sizes clear_queue set_priority set_key_prefix "
-    "set_redis_connection set_redis_connection_settings script_load get_connection get_page read_deadletter delete_item"
-).split()
+METHODS = [
+    "task",
+    "periodic_task",
+    "cron_task",
+    "Task",
+    "EnqueuedTask",
+    "Data",
+    "SimpleLock",
+    "execute_tasks",
+    "execute_task_threads",
+    "flush_tasks",
+    "result",
+    "results",
+    "get_task",
+    "call_task",
+    "known_tasks",
+    "known_queues",
+    "queue_sizes",
+    "clear_queue",
+    "set_priority",
+    "set_key_prefix",
+    "set_redis_connection",
+    "set_redis_connection_settings",
+    "script_load",
+    "get_connection",
+    "get_page",
+    "read_deadletter",
+    "delete_item",
+]
 
 #: The modules that new_rpqueue() made, by name.
 MODULES: dict[str, ModuleType] = {}

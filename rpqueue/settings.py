@@ -7,13 +7,12 @@ work. `Settings` is a typed view of that namespace, read when it is used.
 
 from __future__ import annotations
 
-import logging
 import mmap
 from collections.abc import Callable, MutableMapping
 from typing import Any, Generic, TypeVar, overload
 
-from . import messages
-from .errors import RpqueueError, SettingError, did_you_mean
+from . import logs, messages
+from .errors import RpqueueError, SettingError
 from .keys import name_text
 
 T = TypeVar("T")
@@ -94,17 +93,6 @@ def _seconds(least: float) -> Callable[[Any, str], float]:
     return accept
 
 
-def _level(value: Any, what: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    levels = {name: getattr(logging, name) for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
-    if isinstance(value, str) and value.upper() in levels:
-        return int(levels[value.upper()])
-    raise SettingError(
-        f"setting {what}: expected {', '.join(levels)} or a number, got {value!r}{did_you_mean(str(value).upper(), levels)}"
-    )
-
-
 def _truth(value: Any, what: str) -> bool:
     return bool(value)
 
@@ -122,29 +110,49 @@ class Settings:
     """
 
     default_queue = Setting(lambda: "default", name_text, "Queue of tasks that name none.")
-    deadletter_queue = Setting(lambda: "DEADLETTER_QUEUE", name_text, "Name of the view over all dead-lettered messages.")
+    deadletter_queue = Setting(
+        lambda: "DEADLETTER_QUEUE", name_text, "Name of the view over all dead-lettered messages."
+    )
     key_prefix = Setting(lambda: "rpqueue", name_text, "First part of every key in Redis.")
-    minimum_delay = Setting(lambda: 1.0, _seconds(0), "Shortest interval, in seconds, of a recurring task without low_delay_okay.")
+    minimum_delay = Setting(
+        lambda: 1.0, _seconds(0), "Shortest interval, in seconds, of a recurring task without low_delay_okay."
+    )
     queue_items_per_pass = Setting(lambda: 100, _whole(1), "Messages of one queue that one pass promotes, and reaps.")
-    reentry_retry = Setting(lambda: 5, _whole(1), "Passes of QUEUE_ITEMS_PER_PASS that one call to Redis makes at most.")
+    reentry_retry = Setting(
+        lambda: 5, _whole(1), "Passes of QUEUE_ITEMS_PER_PASS that one call to Redis makes at most."
+    )
     execute_tasks = Setting(lambda: False, _truth, "Whether this process executes tasks; execute_tasks() sets it.")
-    keep_redis_task_registry = Setting(lambda: False, _truth, "Keep every task that was ever known in Redis's registry.")
+    keep_redis_task_registry = Setting(
+        lambda: False, _truth, "Keep every task that was ever known in Redis's registry."
+    )
     redis_task_registry_auto_clear = Setting(
         lambda: True, _truth, "Forget tasks in Redis's registry that no worker has known for a week."
     )
-    log_level = Setting(lambda: "debug", _level, "Level of the worker's own log records.")
-    success_log_level = Setting(lambda: "debug", _level, "Level of 'task finished' log records.")
-    after_fork = Setting(lambda: None, _any, "Called without arguments in each worker process after its fork; None: nothing.")
+    log_level = Setting(lambda: "debug", logs.level, "Level of the worker's own log records.")
+    success_log_level = Setting(lambda: "debug", logs.level, "Level of 'task finished' log records.")
+    after_fork = Setting(
+        lambda: None, _any, "Called without arguments in each worker process after its fork; None: nothing."
+    )
     should_quit = Setting(Flag, _any, "``[0] = 1`` stops execute_tasks(), in forked children too.")
     registry = Setting(dict, _any, "``{task name: Task}`` of the tasks that this process knows.")
 
-    worker_ttl = Setting(lambda: 15.0, _seconds(0.1), "Seconds after which a silent worker counts as dead and its leases end.")
-    poison_crashes = Setting(lambda: 3, _whole(0), "Worker deaths after which a message is dead-lettered as poison; 0: never.")
-    keep_failed = Setting(lambda: 1000, _whole(0), "Failed messages, not dead-lettered ones, that each queue keeps to look at.")
-    max_message_bytes = Setting(lambda: messages.MAX_MESSAGE_BYTES, _whole(0), "Most bytes of JSON in one message; 0: no limit.")
+    worker_ttl = Setting(
+        lambda: 15.0, _seconds(0.1), "Seconds after which a silent worker counts as dead and its leases end."
+    )
+    poison_crashes = Setting(
+        lambda: 3, _whole(0), "Worker deaths after which a message is dead-lettered as poison; 0: never."
+    )
+    keep_failed = Setting(
+        lambda: 1000, _whole(0), "Failed messages, not dead-lettered ones, that each queue keeps to look at."
+    )
+    max_message_bytes = Setting(
+        lambda: messages.MAX_MESSAGE_BYTES, _whole(0), "Most bytes of JSON in one message; 0: no limit."
+    )
     claim_ahead = Setting(lambda: 0.005, _seconds(0), "Seconds of work that a process claims before it can start it.")
     async_slots = Setting(lambda: 100, _whole(1), "``async def`` tasks that one process runs at the same time.")
-    remember_cancelled = Setting(lambda: 86_400.0, _seconds(0), "Seconds for which a cancelled task's status stays known.")
+    remember_cancelled = Setting(
+        lambda: 86_400.0, _seconds(0), "Seconds for which a cancelled task's status stays known."
+    )
 
     def __init__(self, namespace: MutableMapping[str, Any] | None = None) -> None:
         self.namespace: MutableMapping[str, Any] = {} if namespace is None else namespace

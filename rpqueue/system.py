@@ -119,7 +119,17 @@ class System:
         self._use(
             Broker(
                 Endpoint(
-                    url, host, port, db, username, password, socket_timeout, unix_socket_path, ssl, ssl_ca_certs, options
+                    url,
+                    host,
+                    port,
+                    db,
+                    username,
+                    password,
+                    socket_timeout,
+                    unix_socket_path,
+                    ssl,
+                    ssl_ca_certs,
+                    options,
                 )
             )
         )

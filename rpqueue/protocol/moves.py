@@ -1,8 +1,8 @@
 """
 The moves of a message, one function each: what is said to Redis, and what its answer means.
 
-Tasks and data queues share them. *index* are the app's keys that a move keeps true, or ``()`` on Cluster, where no script
-may touch them together with a queue's.
+Tasks and data queues share them. *index* are the app's keys that a move keeps true, or ``()`` on Cluster, where no
+script may touch them together with a queue's.
 """
 
 from __future__ import annotations
@@ -82,7 +82,15 @@ def ack(keys: QueueKeys, leases: Iterable[Lease]) -> Operation[list[str]]:
 
 
 def extend(keys: QueueKeys, leases: Iterable[tuple[str, int | str, float]], lease_for: float) -> Operation[list[str]]:
-    """Push leases out to *lease_for* seconds from now, none past its deadline (epoch seconds; 0: none). Returns the held ids."""
+    """
+    Push leases out to *lease_for* seconds from now.
+
+    Args:
+        leases: id, token and deadline (epoch seconds; 0: none), which the lease is never pushed past.
+
+    Returns:
+        The ids that were held.
+    """
     words: list[Word] = [str(ms(lease_for))]
     for message_id, token, deadline in leases:
         words += (message_id, str(token), str(ms(deadline)))

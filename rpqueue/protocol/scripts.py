@@ -38,7 +38,9 @@ def _slots(source: str, kind: str) -> tuple[str, ...]:
 
 
 def _memo_at(source: str) -> int | None:
-    return next((int(found[1]) - 1 for found in _SLOT.findall(source) if found[0] == "KEYS" and found[3] == "memo"), None)
+    return next(
+        (int(found[1]) - 1 for found in _SLOT.findall(source) if found[0] == "KEYS" and found[3] == "memo"), None
+    )
 
 
 @cache
