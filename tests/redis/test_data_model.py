@@ -134,7 +134,7 @@ class DataQueue(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def be_done_with_bare_ids(self, data: st.DataObject) -> None:
-        ids = data.draw(st.lists(st.sampled_from(sorted(self.model.values)), unique=True, max_size=3))
+        ids = data.draw(st.lists(st.sampled_from(list(self.model.values)), unique=True, max_size=3))
         expected = [id for id in ids if id in self.model.leased]
         assert self.queue.done_data(ids) == expected
         for id in expected:
@@ -159,7 +159,7 @@ class DataQueue(RuleBasedStateMachine):
     def pass_by(self, data: st.DataObject, instants: dict[str, int | None], key: bytes) -> None:
         """Move instants into the past instead of sleeping until they are there."""
         if instants:
-            for id in data.draw(st.lists(st.sampled_from(sorted(instants)), unique=True, min_size=1)):
+            for id in data.draw(st.lists(st.sampled_from(list(instants)), unique=True, min_size=1)):
                 instants[id] = next(self.order)
                 self.client.zadd(key, {id: instants[id] or 0})
 
