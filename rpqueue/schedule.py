@@ -8,8 +8,7 @@ that were missed are left out.
 
 Daylight saving, for a `Cron` with a time zone: where clocks go forward, slots in the skipped hour are due once, all
 together, at the first instant after the gap. Where clocks go back, a slot in the doubled hour is due once, the first
-time that the clock shows it; ``* * * * *`` therefore rests for the second of the two hours. Use UTC, or `Every`, for
-what must come at equal distances.
+time that the clock shows it; but an expression of every hour (``*`` or ``*/n``) goes on through both, as cron(8) does.
 """
 
 from __future__ import annotations
@@ -40,6 +39,7 @@ FIELDS = (
 #: A time zone as users may give it.
 Zone = str | zoneinfo.ZoneInfo | datetime.timezone | None
 
+_DAY = 86_400
 _UTC = datetime.timezone.utc
 # One second before the first year that the crontab package knows.
 _BEFORE_ALL = datetime.datetime(1969, 12, 31, 23, 59, 59)
@@ -173,10 +173,38 @@ class Cron:
         wall = shown.replace(tzinfo=None, fold=0)
         while (match := _next_match(self._table, wall)) is not None:
             slot = _instant(match, zone)
+            if again := self._in_doubled_hour(instant, max(slot, instant), zone):
+                return again
             if slot > instant:  # else clocks show it for the second time, and it was due the first time
                 return slot
             wall = match
         return NEVER
+
+    def _in_doubled_hour(self, instant: float, slot: float, zone: datetime.tzinfo) -> float | None:
+        """
+        For an expression of every hour, its first slot between the two in a time that clocks show again, if there is one.
+
+        "At 2:30" is meant once a day, "every 10 minutes" also while clocks repeat an hour; so cron(8) takes it, too.
+        """
+        start = math.floor(instant)
+        if not self._is_hourly or slot - instant > _DAY:
+            return None
+        shown = datetime.datetime.fromtimestamp(start, zone)
+        if not shown.fold:
+            if _offset(zone, math.ceil(slot)) >= _offset(zone, start):
+                return None
+            start = _change(zone, start, math.ceil(slot)) - 1
+            shown = datetime.datetime.fromtimestamp(start + 1, zone) - datetime.timedelta(seconds=1)
+        match = _next_match(self._table, shown.replace(tzinfo=None, fold=0))
+        if match is None:
+            return None
+        again = start + (match - shown.replace(tzinfo=None, fold=0)).total_seconds()
+        return again if again > instant and match.replace(tzinfo=zone, fold=1).timestamp() == again else None
+
+    @property
+    def _is_hourly(self) -> bool:
+        """Whether the hour is ``*`` or ``*/n``."""
+        return str(self._table.matchers.hour.input).startswith("*")
 
 
 def _number(interval: float) -> str:

@@ -290,19 +290,46 @@ def test_all_slots_of_the_skipped_hour_are_due_together() -> None:
     ]
 
 
-def test_all_slots_of_the_doubled_hour_are_due_the_first_time() -> None:
-    assert days(Cron("*/20 * * * *", timezone=BERLIN), "2024-10-26T23:50", 5, BERLIN) == [
+@pytest.mark.parametrize("text", ["*/20 * * * *", "*/20 */1 * * *"])
+def test_an_expression_of_every_hour_goes_on_through_the_doubled_hour(text: str) -> None:
+    assert days(Cron(text, timezone=BERLIN), "2024-10-26T23:50", 8, BERLIN) == [
         "2024-10-27T02:00+02:00",
         "2024-10-27T02:20+02:00",
         "2024-10-27T02:40+02:00",
+        "2024-10-27T02:00+01:00",
+        "2024-10-27T02:20+01:00",
+        "2024-10-27T02:40+01:00",
         "2024-10-27T03:00+01:00",
         "2024-10-27T03:20+01:00",
     ]
 
 
-@pytest.mark.parametrize("now", ["2024-10-27T02:00+01:00", "2024-10-27T02:10+01:00", "2024-10-27T02:59+01:00"])
-def test_who_registers_in_the_second_of_two_hours_waits_for_its_end(now: str) -> None:
-    assert shown(Cron("*/20 * * * *", timezone=BERLIN).first(instant(now)), BERLIN) == "2024-10-27T03:00+01:00"
+@pytest.mark.parametrize("text", ["@hourly", "*/10 * * * *", "59 * * * *", "* * * * *"])
+@pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, ZoneInfo("Australia/Lord_Howe")], ids=str)
+@pytest.mark.parametrize("around", ["2024-10-27T00:00", "2024-11-03T05:00", "2024-04-06T14:00"])
+def test_an_expression_of_every_hour_has_the_minutes_that_clocks_show(text: str, zone: ZoneInfo, around: str) -> None:
+    start = instant(f"{around}+00:00")
+    cron, expected = Cron(text, timezone=zone), CronTab(text)
+    slots, slot = [], start
+    while slot < start + 4 * 3600:
+        slot = cron.first(slot)
+        slots.append(slot)
+
+    minutes = [start + 60 * number for number in range(1, 5 * 60)]
+    on_clocks = [at for at in minutes if expected.test(datetime.fromtimestamp(at, zone).replace(tzinfo=None))]
+    assert slots == on_clocks[: len(slots)]
+
+
+@pytest.mark.parametrize(
+    ("now", "following"),
+    [
+        ("2024-10-27T02:00+01:00", "2024-10-27T02:20+01:00"),
+        ("2024-10-27T02:10+01:00", "2024-10-27T02:20+01:00"),
+        ("2024-10-27T02:59+01:00", "2024-10-27T03:00+01:00"),
+    ],
+)
+def test_who_registers_in_the_second_of_two_hours_gets_its_next_slot(now: str, following: str) -> None:
+    assert shown(Cron("*/20 * * * *", timezone=BERLIN).first(instant(now)), BERLIN) == following
 
 
 def test_the_first_instant_after_the_second_of_two_hours_is_no_later_than_its_slot() -> None:
