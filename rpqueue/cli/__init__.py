@@ -1,0 +1,31 @@
+"""The command line: ``rpqueue COMMAND``, or ``python -m rpqueue COMMAND``."""
+
+from __future__ import annotations
+
+import click
+
+from ..version import VERSION
+from .connection import connection_options
+from .dead import dead
+from .extras import completion, demo
+from .failures import EXIT_CODES
+from .looking import page, status, task
+from .queues import clear, priority
+from .work import worker
+
+__all__ = ["main"]
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="rpqueue")
+@connection_options(hidden=False)
+def main() -> None:
+    """
+    Priority task queues and data queues on Redis or Valkey.
+
+    The options that say where Redis is may also stand behind a command.
+    """
+
+
+for command in (worker, status, page, task, dead, clear, priority, demo, completion):
+    main.add_command(command)

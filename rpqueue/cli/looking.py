@@ -1,0 +1,245 @@
+"""``rpqueue status``, ``page`` and ``task``: what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import click
+
+from ..inspection import PLACES, Inspection, MessageView, QueueView, WorkerView
+from ..states import GRAVES, State
+from .connection import connection_of, connection_options
+from .failures import EXIT_CODES, Command, Failure
+from .output import age, as_json, instant, short, table
+
+json_option = click.option("--json", "wants_json", is_flag=True, help="Print JSON.")
+data_option = click.option("--data", "is_data", is_flag=True, help="Of data queues, not of task queues.")
+
+#: Queues above which empty ones are left out of the table.
+MANY = 50
+
+
+def complete_queue(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of queues for the shell, if Redis tells them at once."""
+    try:
+        import rpqueue
+
+        connection_of(ctx).apply(rpqueue.app, timeout=1.0)
+        return [name for name in rpqueue.known_queues() if name.startswith(incomplete)]
+    except Exception:  # a completion that fails must not write into the user's prompt
+        return []
+
+
+@click.command("status", cls=Command, epilog=EXIT_CODES)
+@click.argument("queues", nargs=-1, metavar="[QUEUE]...", shell_complete=complete_queue)
+@click.option("--all", "shows_all", is_flag=True, help=f"Show empty queues, too, when there are more than {MANY}.")
+@json_option
+@connection_options(hidden=True)
+@click.pass_context
+def status(ctx: click.Context, queues: tuple[str, ...], shows_all: bool, wants_json: bool) -> None:
+    """Show queues, how much is where in them, the workers, and tasks that no worker knows."""
+    look = connection_of(ctx).inspect()
+    rows, workers, parked = look.queues(), look.workers(), look.parked_names()
+    if queues:
+        unknown = sorted(set(queues) - {row.name for row in rows})
+        if unknown:
+            raise Failure(f"no queue is named {unknown[0]!r}")
+        rows = [row for row in rows if row.name in queues]
+    if wants_json:
+        where = {"redis": look.app.broker.label, "prefix": look.app.settings.key_prefix}
+        as_json({**where, "queues": rows, "workers": workers, "parked": parked})
+        return
+    click.echo(f"Redis at {look.app.broker.label}, prefix {look.app.settings.key_prefix}")
+    busy = rows if shows_all or queues or len(rows) <= MANY else [row for row in rows if _holds(row)]
+    _show_queues(busy)
+    if len(busy) < len(rows):
+        click.echo(f"  and {len(rows) - len(busy):,} empty queues (--all shows them)")
+    _show_workers(workers)
+    if parked:
+        table("Parked, since no worker that claimed them knew the task", ["task", "messages"], list(parked.items()))
+
+
+def _holds(row: QueueView) -> bool:
+    return any((row.ready, row.scheduled, row.leased, row.parked, row.dead, row.lost))
+
+
+def _show_queues(rows: list[QueueView]) -> None:
+    counts = ["ready", "scheduled", "leased", "parked", "dead", "lost", "failed", "seen", "done"]
+    if not rows:
+        click.echo("No queues yet.")
+        return
+    table(
+        "Queues",
+        ["queue", "kind", "priority", *counts, "oldest"],
+        [
+            [row.name, row.kind, row.priority, *(f"{getattr(row, count):,}" for count in counts), age(row.oldest_age)]
+            for row in rows
+        ],
+    )
+
+
+def _show_workers(workers: list[WorkerView]) -> None:
+    if not workers:
+        click.echo("No workers.")
+        return
+    now = time.time()
+    table(
+        "Workers",
+        ["host", "pid", "threads", "queues", "up", "last seen", "state"],
+        [
+            [
+                worker.host,
+                worker.pid,
+                worker.threads,
+                "all" if worker.queues is None else ", ".join(worker.queues),
+                age(now - worker.started_at) if worker.started_at else "-",
+                age(max(worker.silent_for, 0.001)),
+                "alive" if worker.is_alive else "silent",
+            ]
+            for worker in workers
+        ],
+    )
+
+
+@click.command("page", cls=Command, epilog=EXIT_CODES)
+@click.argument("queue", shell_complete=complete_queue)
+@click.option(
+    "--state",
+    type=click.Choice([place.value for place in PLACES]),
+    default="ready",
+    show_default=True,
+    help="Which messages to show.",
+)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Most messages to show.")
+@click.option("--after", default=None, help="Go on where another page ended: what that said.")
+@data_option
+@json_option
+@connection_options(hidden=True)
+@click.pass_context
+def page(
+    ctx: click.Context, queue: str, state: str, limit: int, after: str | None, is_data: bool, wants_json: bool
+) -> None:
+    """Show the messages of QUEUE that are in one state, a page of them."""
+    look = connection_of(ctx).inspect()
+    if queue == look.app.settings.deadletter_queue:
+        raise Failure(f"{queue!r} is the view over all dead messages; use: rpqueue dead ls")
+    found = look.page(queue, state, after, limit, is_data)
+    if not found.messages and not is_known(look, queue, is_data):
+        raise Failure(f"no {'data' if is_data else 'task'} queue is named {queue!r}")
+    if wants_json:
+        as_json(found)
+        return
+    show_messages(f"{queue}, {state}", found.messages, with_queue=False)
+    if found.after is not None:
+        click.echo(f"More: --after {found.after!r}")
+
+
+def is_known(look: Inspection, queue: str, is_data: bool) -> bool:
+    """Whether the queue is listed."""
+    names = look.app.broker.execute(look.app.data_queues() if is_data else look.app.task_queues())
+    return queue in names
+
+
+def show_messages(title: str, rows: list[MessageView], *, with_queue: bool) -> None:
+    """Print messages as a table."""
+    if not rows:
+        click.echo(f"{title}: none.")
+        return
+    are_tasks = rows[0].kind == "tasks"
+    are_buried = rows[0].state in GRAVES
+    instants = {State.SCHEDULED: "due", State.LEASED: "lease ends"}
+    columns = [
+        "id",
+        *(["queue"] if with_queue else []),
+        *(["task", "args", "kwargs"] if are_tasks else ["item"]),
+        "buried" if are_buried else instants.get(rows[0].state, "since"),
+        *(["reason", "error"] if are_buried else []),
+    ]
+    cells = []
+    for row in rows:
+        content = [row.name, short(row.args), short(row.kwargs)] if are_tasks else [short(row.item)]
+        if row.undecodable is not None:
+            content = ["<undecodable>", short(row.undecodable), ""] if are_tasks else [short(row.undecodable)]
+        cells.append(
+            [
+                row.id,
+                *([row.queue] if with_queue else []),
+                *content,
+                instant(row.at or row.available_at),
+                *([row.reason, short(_error(row))] if are_buried else []),
+            ]
+        )
+    table(title, columns, cells)
+
+
+def _error(row: MessageView) -> str:
+    error = row.error or {}
+    return ": ".join(str(error[key]) for key in ("exception", "message") if error.get(key))
+
+
+@click.group("task")
+def task() -> None:
+    """Show or cancel one message, by its id."""
+
+
+queue_option = click.option(
+    "--queue", default=None, help="Its queue; without, all are looked into.", shell_complete=complete_queue
+)
+
+
+@task.command("show", cls=Command, epilog=EXIT_CODES)
+@click.argument("message_id", metavar="ID")
+@queue_option
+@json_option
+@connection_options(hidden=True)
+@click.pass_context
+def show(ctx: click.Context, message_id: str, queue: str | None, wants_json: bool) -> None:
+    """Show where the message is, what is in it, and what happened to it."""
+    found = find(connection_of(ctx).inspect(), message_id, queue)
+    if wants_json:
+        as_json(found)
+        return
+    values: dict[str, Any] = dataclasses.asdict(found)
+    values["at"], values["available_at"] = instant(found.at), instant(found.available_at)
+    trace = (values["error"] or {}).pop("traceback", None)
+    skipped = {"id", "item"} if found.kind == "tasks" else {"id", "name", "args", "kwargs"}
+    rows = []
+    for name, value in values.items():
+        if name not in skipped and value not in (None, ""):
+            rows.append([name, short(value, 200) if isinstance(value, (list, dict)) or name == "item" else value])
+    table(f"Message {found.id}", ["field", "value"], rows)
+    if trace:
+        click.echo(trace)
+
+
+@task.command("cancel", cls=Command, epilog=EXIT_CODES)
+@click.argument("message_id", metavar="ID")
+@queue_option
+@json_option
+@connection_options(hidden=True)
+@click.pass_context
+def cancel(ctx: click.Context, message_id: str, queue: str | None, wants_json: bool) -> None:
+    """Take a task away that has not started. Fails when it runs, or has ended."""
+    look = connection_of(ctx).inspect()
+    found = find(look, message_id, queue)
+    if found.kind == "data":
+        raise Failure(f"{message_id} is an item of data queue {found.queue!r}; only tasks can be cancelled")
+    answer = look.app.delete_item(found.queue, message_id) if found.state is not State.CANCELLED else True
+    if wants_json:
+        as_json({"id": message_id, "queue": found.queue, "cancelled": answer is True, "was": found.status})
+    if answer is not True:
+        after = "it had ended; its saved result is deleted now" if answer == -1 else f"it is {found.status}"
+        raise Failure(f"{message_id} was not cancelled: {after}")
+    if not wants_json:
+        click.echo(f"{message_id} is cancelled.")
+
+
+def find(look: Inspection, message_id: str, queue: str | None) -> MessageView:
+    """The message, or the end of the command."""
+    found = look.message(message_id, queue)
+    if found is None:
+        place = f"in queue {queue!r}" if queue else "in any queue"
+        raise Failure(f"no message {message_id!r} {place}; it may be over, and its result not kept")
+    return found
