@@ -182,7 +182,7 @@ class Cron:
 
     def _in_doubled_hour(self, instant: float, slot: float, zone: datetime.tzinfo) -> float | None:
         """
-        For an expression of every hour, its first slot between the two in a time that clocks show again, if there is one.
+        For an expression of every hour, its first slot within a time that clocks show again, if there is one.
 
         "At 2:30" is meant once a day, "every 10 minutes" also while clocks repeat an hour; so cron(8) takes it, too.
         """

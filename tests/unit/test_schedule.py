@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def cron_field(low: int, high: int) -> st.SearchStrategy[tuple[str, set[int]]]:
 def by_minutes(fields: list[set[int]], start: float, most: int) -> float | None:
     """The next match found by looking at every minute."""
     minutes, hours, days_, months, weekdays = fields
-    moment = datetime.fromtimestamp(start, timezone.utc).replace(second=0, microsecond=0)
+    moment = datetime.fromtimestamp(math.floor(start), timezone.utc).replace(second=0)  # it would round up
     for _ in range(most):
         moment += timedelta(minutes=1)
         if (
