@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -20,8 +21,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import redis
+from click.testing import CliRunner
 
 import rpqueue
+from rpqueue.cli import main
 from rpqueue.settings import Settings
 from tests.servers import Server
 
@@ -149,6 +152,20 @@ def test_the_twelve_lines_of_the_readme_work(server: Server, redis_client: redis
         [sys.executable, "items.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "2 (0, 0)\n"
+
+
+COMMAND = re.compile(r"^ *(?:\$ )?(?:python -m rpqueue\.(?P<run>run)|rpqueue) (?P<words>[^#&\n]*)", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))], ids=lambda page: page.stem
+)
+def test_shown_command_lines_are_understood(page: Path) -> None:
+    for shown in COMMAND.finditer("\n".join(line for line in page.read_text().splitlines() if line.startswith(" "))):
+        words = [*(["worker"] if shown["run"] else []), *shlex.split(shown["words"])]
+        # With --help at the end all words are read, and nothing is done.
+        result = CliRunner().invoke(main, [*words, "--help"])
+        assert result.exit_code == 0, f"{shown[0]}: {result.output}"
 
 
 def test_every_page_of_the_guide_is_run() -> None:
