@@ -27,6 +27,7 @@ html_title = f"rpqueue {release}"
 html_static_path: list[str] = []
 html_show_copyright = False
 
+add_module_names = False  # all names are those of the module, but where a page says otherwise
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # signatures stay short; the docstrings say units and ranges
 autodoc_default_options = {"exclude-members": "app"}

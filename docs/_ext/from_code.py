@@ -62,7 +62,7 @@ class FromSettings(Generated):
 
         lines = []
         for setting in Settings.all():
-            lines += [f".. py:data:: rpqueue.{setting.name}", "", f"   {setting.__doc__}"]
+            lines += [f".. py:data:: {setting.name}", "   :module: rpqueue", "", f"   {setting.__doc__}"]
             default = setting.default()
             if default is None or isinstance(default, (str, int, float)):
                 lines += ["", f"   Default: ``{default!r}``."]

@@ -168,6 +168,14 @@ def test_shown_command_lines_are_understood(page: Path) -> None:
         assert result.exit_code == 0, f"{shown[0]}: {result.output}"
 
 
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="sphinx is not installed: make docs")
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", str(ROOT / "docs"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "O(" in (tmp_path / "internals" / "scripts.html").read_text()
+
+
 def test_every_page_of_the_guide_is_run() -> None:
     empty = [page.name for page in PAGES if not any(step.code for step in steps_of(page))]
     assert not empty, f"nothing to run on {empty}: take them out of this test by name, with the reason"
