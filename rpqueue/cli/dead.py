@@ -15,7 +15,7 @@ from ..states import State
 from .connection import connection_of, connection_options
 from .failures import EXIT_CODES, Command, Failure
 from .looking import complete_queue, data_option, is_known, json_option, show_messages
-from .output import as_json
+from .output import as_json, say
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,7 +73,7 @@ def ls(
     else:
         show_messages(f"{place.value.capitalize()} {'items' if is_data else 'tasks'}", found, with_queue=True)
         if len(found) == limit:
-            click.echo(f"More: --skip {skip + limit}")
+            say(f"More: --skip {skip + limit}")
 
 
 @dead.command("redrive", cls=Command, epilog=EXIT_CODES)
@@ -192,7 +192,7 @@ def _end(moved: list[str], ids: tuple[str, ...], place: State, key: str, word: s
     if wants_json:
         as_json({"state": place.value, key: moved if ids else len(moved), "missing": missing})
     else:
-        click.echo(f"{len(moved):,} {place.value} {'message' if len(moved) == 1 else 'messages'} {word}.")
+        say(f"{len(moved):,} {place.value} {'message' if len(moved) == 1 else 'messages'} {word}.")
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise Failure(f"not {place.value}, or not known: {missing[0]}{more}")

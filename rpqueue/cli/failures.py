@@ -7,6 +7,7 @@ from typing import IO, Any
 import click
 
 from ..errors import RedisError, RpqueueError
+from .output import shown
 
 #: Not found, refused, or not everything was done. 2, a wrong usage, is click's own.
 REFUSED = 1
@@ -23,7 +24,7 @@ class Failure(click.ClickException):
     exit_code = REFUSED
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(shown(" ".join(message.split())))
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Say it on standard error."""

@@ -12,7 +12,7 @@ from ..inspection import PLACES, Inspection, MessageView, QueueView, WorkerView
 from ..states import GRAVES, State
 from .connection import connection_of, connection_options
 from .failures import EXIT_CODES, Command, Failure
-from .output import age, as_json, instant, short, table
+from .output import age, as_json, instant, say, short, table
 
 json_option = click.option("--json", "wants_json", is_flag=True, help="Print JSON.")
 data_option = click.option("--data", "is_data", is_flag=True, help="Of data queues, not of task queues.")
@@ -51,11 +51,11 @@ def status(ctx: click.Context, queues: tuple[str, ...], shows_all: bool, wants_j
         where = {"redis": look.app.broker.label, "prefix": look.app.settings.key_prefix}
         as_json({**where, "queues": rows, "workers": workers, "parked": parked})
         return
-    click.echo(f"Redis at {look.app.broker.label}, prefix {look.app.settings.key_prefix}")
+    say(f"Redis at {look.app.broker.label}, prefix {look.app.settings.key_prefix}")
     busy = rows if shows_all or queues or len(rows) <= MANY else [row for row in rows if _holds(row)]
     _show_queues(busy)
     if len(busy) < len(rows):
-        click.echo(f"  and {len(rows) - len(busy):,} empty queues (--all shows them)")
+        say(f"  and {len(rows) - len(busy):,} empty queues (--all shows them)")
     _show_workers(workers)
     if parked:
         table("Parked, since no worker that claimed them knew the task", ["task", "messages"], list(parked.items()))
@@ -68,7 +68,7 @@ def _holds(row: QueueView) -> bool:
 def _show_queues(rows: list[QueueView]) -> None:
     counts = ["ready", "scheduled", "leased", "parked", "dead", "lost", "failed", "seen", "done"]
     if not rows:
-        click.echo("No queues yet.")
+        say("No queues yet.")
         return
     table(
         "Queues",
@@ -82,7 +82,7 @@ def _show_queues(rows: list[QueueView]) -> None:
 
 def _show_workers(workers: list[WorkerView]) -> None:
     if not workers:
-        click.echo("No workers.")
+        say("No workers.")
         return
     now = time.time()
     table(
@@ -133,7 +133,7 @@ def page(
         return
     show_messages(f"{queue}, {state}", found.messages, with_queue=False)
     if found.after is not None:
-        click.echo(f"More: --after {found.after!r}")
+        say(f"More: --after {found.after!r}")
 
 
 def is_known(look: Inspection, queue: str, is_data: bool) -> bool:
@@ -145,7 +145,7 @@ def is_known(look: Inspection, queue: str, is_data: bool) -> bool:
 def show_messages(title: str, rows: list[MessageView], *, with_queue: bool) -> None:
     """Print messages as a table."""
     if not rows:
-        click.echo(f"{title}: none.")
+        say(f"{title}: none.")
         return
     are_tasks = rows[0].kind == "tasks"
     are_buried = rows[0].state in GRAVES
@@ -211,7 +211,7 @@ def show(ctx: click.Context, message_id: str, queue: str | None, wants_json: boo
             rows.append([name, short(value, 200) if isinstance(value, (list, dict)) or name == "item" else value])
     table(f"Message {found.id}", ["field", "value"], rows)
     if trace:
-        click.echo(trace)
+        say(trace)
 
 
 @task.command("cancel", cls=Command, epilog=EXIT_CODES)
@@ -233,7 +233,7 @@ def cancel(ctx: click.Context, message_id: str, queue: str | None, wants_json: b
         after = "it had ended; its saved result is deleted now" if answer == -1 else f"it is {found.status}"
         raise Failure(f"{message_id} was not cancelled: {after}")
     if not wants_json:
-        click.echo(f"{message_id} is cancelled.")
+        say(f"{message_id} is cancelled.")
 
 
 def find(look: Inspection, message_id: str, queue: str | None) -> MessageView:

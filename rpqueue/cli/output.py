@@ -30,7 +30,7 @@ def _plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows under *title*. On a terminal by rich, when that is installed; else as text in columns."""
-    cells = [[shown(cell) for cell in row] for row in rows]
+    title, cells = shown(title), [[shown(cell) for cell in row] for row in rows]
     numeric = [all(_NUMBER.fullmatch(row[at]) for row in cells) and bool(cells) for at in range(len(columns))]
     if sys.stdout.isatty():
         try:
@@ -66,6 +66,11 @@ def _text(title: str, columns: Sequence[str], cells: list[list[str]], numeric: l
         click.echo(("  " + "  ".join(padded)).rstrip())
 
 
+def say(text: str) -> None:
+    """Print lines of text."""
+    click.echo("\n".join(map(shown, text.split("\n"))))
+
+
 def _hint() -> None:
     click.echo("(for better tables: pip install 'rpqueue[cli]')", err=True)
 
@@ -95,7 +100,8 @@ def age(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     for length, unit, most in ((1.0, "s", 120.0), (60.0, "m", 7200.0), (3600.0, "h", 172_800.0)):
         if seconds < most:
-            return f"{seconds / length:.{1 if seconds < 10 else 0}f} {unit}"
+            count = seconds / length
+            return f"{count:.{1 if count < 9.95 else 0}f} {unit}"
     return f"{seconds / 86_400:.0f} d"
 
 

@@ -8,7 +8,7 @@ from ..errors import did_you_mean
 from .connection import connection_of, connection_options
 from .failures import EXIT_CODES, Command, Failure
 from .looking import complete_queue, data_option, json_option
-from .output import as_json
+from .output import as_json, say
 
 
 @click.command("clear", cls=Command, epilog=EXIT_CODES)
@@ -44,7 +44,7 @@ def clear(ctx: click.Context, queue: str, delete: bool, yes: bool, is_data: bool
     if wants_json:
         as_json({"queue": queue, "kind": kind, "cleared": deleted, "forgotten": delete})
     else:
-        click.echo(f"{deleted:,} {'message' if deleted == 1 else 'messages'} of queue {queue!r} deleted.")
+        say(f"{deleted:,} {'message' if deleted == 1 else 'messages'} of queue {queue!r} deleted.")
 
 
 @click.command("priority", cls=Command, epilog=EXIT_CODES, context_settings={"ignore_unknown_options": True})
@@ -69,7 +69,7 @@ def priority(ctx: click.Context, queue: str, priority: str | None, wants_json: b
     if wants_json:
         as_json({"queue": queue, "priority": now})
     else:
-        click.echo(f"{queue}: {'no priority' if now is None else f'priority {now:g}'}")
+        say(f"{queue}: {'no priority' if now is None else f'priority {now:g}'}")
 
 
 def _number(text: str) -> float | None:

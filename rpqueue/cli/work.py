@@ -95,13 +95,15 @@ def _import(name: str) -> None:
 
     from ..worker import import_module
 
+    dotted = name.removesuffix(".py").lstrip("./").replace("/", ".")
+    hint = f"; did you mean {dotted!r}?" if dotted and dotted != name else ""
+    if "/" in name or name.startswith(".") or not name:
+        raise Failure(f"--module: expected a dotted name such as 'package.tasks', got {name!r}{hint}")
     try:
         import_module(rpqueue.app, name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             _fail(name, error)
-        dotted = name.removesuffix(".py").strip("./").replace("/", ".")
-        hint = f"; did you mean {dotted!r}?" if dotted and dotted != name else ""
         raise Failure(
             f"module {name!r} was not found in the current directory, nor where Python looks for modules{hint}"
         ) from error
