@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterable
 
 from .. import messages
-from ..errors import RefusedInput
+from ..errors import RedisError, RefusedInput
 from ..keys import name_text
 from ..system import System
-from .heartbeat import Heartbeat
+from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
 from .service import Duties
 from .signals import Orders
@@ -59,16 +61,21 @@ def execute_task_threads(
     put_back = orders.listen()
     ledger = Ledger()
     worker = Worker(system, names, slots, wait, ledger, orders)
-    beating = threading.Thread(target=_beat, args=(system, ledger, worker.stopping), name="rpqueue-heartbeat", daemon=True)
+    broker, alive = system.broker.prompt(), {os.getpid(): time.time()}
+    presence = Presence(system, broker, names, slots, lambda: alive)
+    duties = Duties(Heartbeat(system, broker, lambda: [ledger]), presence)
+    beating = threading.Thread(target=_beat, args=(duties, worker.stopping), name="rpqueue-heartbeat", daemon=True)
     beating.start()
     try:
         worker.run()
     finally:
         put_back()
+        beating.join(1.0)
+        with contextlib.suppress(RedisError):
+            presence.leave()
 
 
-def _beat(system: System, ledger: Ledger, stopping: threading.Event) -> None:
-    duties = Duties(Heartbeat(system, system.broker.prompt(), lambda: [ledger]))
+def _beat(duties: Duties, stopping: threading.Event) -> None:
     while not stopping.wait(duties.run_due()):
         pass
 

@@ -18,7 +18,20 @@ _PLAIN = len(b"1 1700000000000")
 class Claim:
     """One leased task message, from claim to ack."""
 
-    __slots__ = ("args", "attempt", "attempts", "deadline", "error", "flags", "id", "keys", "kwargs", "name", "record", "token")
+    __slots__ = (
+        "args",
+        "attempt",
+        "attempts",
+        "deadline",
+        "error",
+        "flags",
+        "id",
+        "keys",
+        "kwargs",
+        "name",
+        "record",
+        "token",
+    )
 
     def __init__(self, keys: QueueKeys, message_id: str, token: int, attempt: int = 1) -> None:
         self.keys = keys

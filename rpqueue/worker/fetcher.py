@@ -64,12 +64,13 @@ class Fetcher:
         self._followers = 0  #: those of them that wait for the one that waits in Redis
         self._somebody_waits = False  #: a slot waits in Redis
         self._last_pop = 0.0
+        self._fresh_for = 0.0  #: seconds after the last pop for which the buffer's leases need no second thought
         self._limit = 0  #: claim-ahead in messages
         self._pace = 0.0  #: seconds that a task took lately
         self._due = 0.0  #: monotonic instant at which a queue needs a hand; 0: none
         self._drift = 0.0  #: Redis's clock minus the monotonic one
         self._last_round = 0.0
-        self._unanswered: tuple[Operation[Round], Stamp, list[int]] | None = None
+        self._unanswered: tuple[Operation[Round], Stamp, list[int], float] | None = None
         self._session = patience.broker.sessions.take()
         self._change = threading.Condition()  # guards what stands above
         self._rounds = threading.Lock()
@@ -78,16 +79,15 @@ class Fetcher:
 
     def next(self) -> Claim | None:
         """The next message to run; blocks until there is one. None: no more will come."""
-        while True:
-            claim = self._pop()
-            if claim is not None:
-                return claim
-            if self._quiet.is_set():
-                return None
-            try:
+        try:
+            while not self._quiet.is_set():
+                claim = self._pop()
+                if claim is not None:
+                    return claim
                 self._fill()
-            except Stopped:
-                return None
+        except Stopped:
+            pass
+        return None
 
     def ended(self, claim: Claim, *, keep_for: float = 0, outcome: bytes = b"") -> None:
         """A claim ran to its end; the next round acks it."""
@@ -102,9 +102,20 @@ class Fetcher:
         """A claim went another way than by ack: it failed, was parked or given back."""
         self.ledger.remove(claim.record)
 
+    def put_back(self, claim: Claim) -> None:
+        """A claim cannot start here now: it goes back to the head of its queue, with all that was claimed after it."""
+        with self._change:
+            self._buffer.appendleft(claim)
+        self.give_back()
+
     def took(self, seconds: float) -> None:
         """A task took that long; what is claimed ahead follows."""
         self._pace = seconds if seconds > 10 * self._pace else 0.8 * self._pace + 0.2 * seconds
+
+    @property
+    def knows_time(self) -> bool:
+        """Whether a round has told Redis's clock."""
+        return self._last_round > 0
 
     def now(self) -> float:
         """Redis's clock as of the last round, carried on by this machine's monotonic one."""
@@ -153,6 +164,9 @@ class Fetcher:
             claims = list(self._buffer)
             self._buffer.clear()
             self._limit = 0
+        self._release(claims)
+
+    def _release(self, claims: list[Claim]) -> None:
         by_queue: dict[str, list[Claim]] = {}
         for claim in claims:
             by_queue.setdefault(claim.keys.name, []).append(claim)
@@ -181,8 +195,13 @@ class Fetcher:
         with self._change:
             if not self._buffer:
                 return None
-            self._last_pop = time.monotonic()
-            return self._buffer.popleft()
+            now = time.monotonic()
+            if now - self._last_pop < self._fresh_for:
+                self._last_pop = now
+                return self._buffer.popleft()
+        # This process, or the machine, stood still: the leases may have ended, and others may hold the messages.
+        self.give_back()
+        return None
 
     def _fill(self) -> None:
         """Fill the buffer: by a round, or by waiting until a round is worth it."""
@@ -260,15 +279,14 @@ class Fetcher:
 
     def _round(self, wanted: int) -> int:
         """Run a round, under `_rounds`. Returns how many messages it brought."""
-        operation, stamp, records = self._unanswered or self._prepare(0 if self._quiet.is_set() else wanted)
-        self._unanswered = (operation, stamp, records)
-        if wanted:
-            self.ledger.sending(stamp)
+        if self._unanswered is None:
+            self._unanswered = self._prepare(0 if self._quiet.is_set() else wanted)
+        operation, stamp, records, sent_at = self._unanswered
         reply = self.patience.execute(operation, stamp)
         self._unanswered = None
-        return self._take_in(reply, stamp, records)
+        return self._take_in(reply, records, sent_at)
 
-    def _prepare(self, wanted: int) -> tuple[Operation[Round], Stamp, list[int]]:
+    def _prepare(self, wanted: int) -> tuple[Operation[Round], Stamp, list[int], float]:
         with self._change:
             ended, self._ended = self._ended[:MOST_ACKS], self._ended[MOST_ACKS:]
         acks: dict[str, list[Ack]] = {}
@@ -288,9 +306,11 @@ class Fetcher:
             rules=self.system.task_rules,
         )
         self._session = Stamp(self._session.session, self._session.number + 1)
-        return operation, self._session, records
+        if wanted:
+            self.ledger.sending(self._session)
+        return operation, self._session, records, time.monotonic()
 
-    def _take_in(self, reply: Round, stamp: Stamp, records: list[int]) -> int:
+    def _take_in(self, reply: Round, records: list[int], sent_at: float) -> int:
         instant = self._last_round = time.monotonic()
         self._drift = reply.now - instant
         self._due = reply.due - self._drift if reply.due else 0.0
@@ -306,14 +326,20 @@ class Fetcher:
         ttl = self.system.settings.worker_ttl
         claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes)
         for came, claim in zip(reply.claimed, claims, strict=True):
-            ends_at = instant + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
+            ends_at = sent_at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
             claim.record = self.ledger.add(came.keys.name.encode(), came.id, came.token, claim.deadline, ends_at)
-        self.ledger.recorded(stamp)
-        if claims:
-            with self._change:
+        self.ledger.recorded()
+        self._fresh_for = ttl / 2
+        late: list[Claim] = []
+        with self._change:
+            if self._quiet.is_set() or instant - sent_at > self._fresh_for:
+                late, claims = claims, []
+            else:
                 self._last_pop = instant
                 self._buffer.extend(claims)
                 if self._followers:
                     self._change.notify(len(claims))
+        self._release(late)
+        if claims:
             self.busy.set()
         return len(claims)

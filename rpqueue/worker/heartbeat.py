@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..broker import Broker
 from ..protocol import moves
 from ..protocol.workers import Beat, beat
 from ..system import System
-from .ledger import Ledger
+from .ledger import Held, Ledger
 
 log = logging.getLogger("rpqueue.worker")
+
+#: In place of the end of a lease that was found ended, and that this was logged: it is not asked about again.
+MISSED, TOLD = 1e300, float("inf")
 
 
 class Heartbeat:
@@ -29,50 +35,82 @@ class Heartbeat:
         self.system = system
         self.broker = broker
         self._ledgers = ledgers
+        # Not written into the ledger: by the time an answer is here, the record may be another message's.
+        self._ends: dict[tuple[str, str, int], float] = {}  #: (queue, id, token) -> monotonic end of the lease
 
     def tick(self) -> float:
         """Extend what has used up a third of its lease."""
         ttl = self.system.settings.worker_ttl
         horizon = time.monotonic() + ttl * 2 / 3
+        due: dict[str, list[Held]] = {}
+        before, self._ends = self._ends, {}
         for ledger in self._ledgers():
-            due = [(number, held) for number, held in ledger.held() if held.ends_at < horizon]
-            by_queue: dict[str, list[tuple[int, str, int, float]]] = {}
-            for number, held in due:
-                by_queue.setdefault(held.queue, []).append((number, held.id, held.token, held.deadline))
-            for queue, leases in by_queue.items():
-                self._extend(ledger, queue, leases, ttl)
+            for held in ledger.held():
+                lease = (held.queue, held.id, held.token)
+                ends_at = self._ends[lease] = before.get(lease, held.ends_at)
+                if ends_at < horizon:
+                    due.setdefault(held.queue, []).append(held)
+                elif ends_at == MISSED:
+                    log.warning("lease ended while the task runs", extra={"task_id": held.id, "queue": held.queue})
+                    self._ends[lease] = TOLD
+        for queue, leases in due.items():
+            self._extend(queue, leases, ttl)
         return ttl / 6
 
-    def _extend(self, ledger: Ledger, queue: str, leases: list[tuple[int, str, int, float]], ttl: float) -> None:
-        keys = self.system.task_keys(queue)
-        said = [(message_id, token, deadline) for _, message_id, token, deadline in leases]
+    def _extend(self, queue: str, leases: list[Held], ttl: float) -> None:
+        said = [(held.id, held.token, held.deadline) for held in leases]
         started = time.monotonic()
-        extended = self.broker.execute(moves.extend(keys, said, ttl))
-        held = set(extended)
-        for number, message_id, _, _ in leases:
-            # One that is not held any more is not asked about again: its ack will be told that it is stale.
-            ledger.extended(number, started + ttl if message_id in held else float("inf"))
-            if message_id not in held:
-                log.warning("lease ended while the task runs", extra={"task_id": message_id, "queue": queue})
+        extended = self.broker.execute(moves.extend(self.system.task_keys(queue), said, ttl))
+        for held in leases:
+            # One that is not held any more may have been acked this moment; the next tick tells.
+            self._ends[held.queue, held.id, held.token] = started + ttl if held.id in extended else MISSED
 
 
 class Presence:
     """
-    Tells Redis which workers are alive.
+    Tells Redis which worker processes are alive.
 
     Args:
         system: keys and settings.
         broker: carries what is said to Redis.
-        beats: asked at each tick for what to say of each process.
+        queues: that they work on; None: all.
+        threads: of each.
+        alive: asked at each tick for their process ids, and when each started (epoch seconds).
     """
 
-    def __init__(self, system: System, broker: Broker, beats: Callable[[], list[Beat]]) -> None:
+    def __init__(
+        self,
+        system: System,
+        broker: Broker,
+        queues: Sequence[str] | None,
+        threads: int,
+        alive: Callable[[], Mapping[int, float]],
+    ) -> None:
         self.system = system
         self.broker = broker
-        self._beats = beats
+        self._alive = alive
+        self._host = socket.gethostname()
+        self._info = {"host": self._host, "queues": queues, "threads": threads, "supervisor": os.getpid()}
+        self._told: set[int] = set()
 
     def tick(self) -> float:
         """One call for all processes."""
-        ttl = self.system.settings.worker_ttl
-        self.broker.execute(beat(self.system.keys.app, self._beats(), forget_after=10 * ttl))
-        return ttl / 3
+        self._tell(self._alive())
+        return self.system.settings.worker_ttl / 3
+
+    def leave(self) -> None:
+        """Say that none is there any more."""
+        self._tell({})
+
+    def _tell(self, alive: Mapping[int, float]) -> None:
+        beats = [
+            Beat(self._id(pid), json.dumps({**self._info, "pid": pid, "started_at": started_at}))
+            for pid, started_at in alive.items()
+        ]
+        beats += [Beat(self._id(pid), "") for pid in self._told.difference(alive)]
+        forget_after = 10 * self.system.settings.worker_ttl
+        self.broker.execute(beat(self.system.keys.app, beats, forget_after))
+        self._told = set(alive)
+
+    def _id(self, pid: int) -> str:
+        return f"{self._host}:{pid}"

@@ -35,14 +35,15 @@ class Held(NamedTuple):
     id: str
     token: int
     deadline: float  #: epoch seconds past which its lease is never extended; 0: none
-    ends_at: float  #: monotonic seconds at which its lease ends unless it is extended
+    ends_at: float  #: monotonic seconds at which the lease ends that the claim gave; see Heartbeat for later ones
 
 
 _RECORD = struct.Struct("<B x H H q d d")  # stage, queue length, id length, token, deadline, ends_at
 _SIZE = _RECORD.size + 2 * LONGEST_NAME
-_HEADER = struct.Struct("<B B 12s q q")  # session length, orders to quit, session, number sent, number recorded
-_QUIT_AT = 1
-_FIRST = 64
+# The header: session length, order to quit, session, number of the last claim that was sent, and of the last recorded.
+# Each is written alone, for the order to quit has another writer.
+_QUIT_AT, _SESSION_AT, _SENT_AT, _RECORDED_AT, _FIRST = 1, 2, 16, 24, 64
+_NUMBER = struct.Struct("<q")
 
 
 class Ledger:
@@ -67,14 +68,13 @@ class Ledger:
 
     def sending(self, stamp: Stamp) -> None:
         """A claim is on its way: until `recorded`, Redis may have leased what is not written down here."""
-        session = stamp.session[:12]
-        recorded = _HEADER.unpack_from(self._memory, 0)[4]
-        quit_order = self._memory[_QUIT_AT]
-        _HEADER.pack_into(self._memory, 0, len(session), quit_order, session, stamp.number, recorded)
+        self._memory[_SESSION_AT : _SESSION_AT + len(stamp.session)] = stamp.session
+        self._memory[0] = len(stamp.session)
+        _NUMBER.pack_into(self._memory, _SENT_AT, stamp.number)
 
-    def recorded(self, stamp: Stamp) -> None:
-        """Everything that the claim brought is written down."""
-        struct.pack_into("<q", self._memory, _HEADER.size - 8, stamp.number)
+    def recorded(self) -> None:
+        """Everything that claims brought is written down."""
+        self._memory[_RECORDED_AT : _RECORDED_AT + 8] = self._memory[_SENT_AT : _SENT_AT + 8]
 
     def add(self, queue: bytes, message_id: bytes, token: int, deadline: float, ends_at: float) -> int:
         """Write a claimed message down. Returns its record's number."""
@@ -84,22 +84,27 @@ class Ledger:
         middle = body + len(queue)
         self._memory[body:middle] = queue
         self._memory[middle : middle + len(message_id)] = message_id
-        _RECORD.pack_into(self._memory, at, Stage.CLAIMED, len(queue), len(message_id), token, deadline, ends_at)
+        _RECORD.pack_into(self._memory, at, Stage.FREE, len(queue), len(message_id), token, deadline, ends_at)
+        self._memory[at] = Stage.CLAIMED  # last, so that nobody reads half a record
         return number
 
     def move(self, number: int, stage: Stage) -> None:
         """The message of a record started or finished."""
         self._memory[_FIRST + number * _SIZE] = stage
 
+    def stage(self, number: int) -> Stage:
+        """How far the message of a record is."""
+        return Stage(self._memory[_FIRST + number * _SIZE])
+
     def remove(self, number: int) -> None:
         """The process does not hold the message any more."""
         self._memory[_FIRST + number * _SIZE] = Stage.FREE
         self._free.append(number)
 
-    # Read, and written, by whoever extends the leases.
+    # Read by whoever extends the leases.
 
-    def held(self) -> Iterator[tuple[int, Held]]:
-        """``(record number, message)`` of everything that is held."""
+    def held(self) -> Iterator[Held]:
+        """Everything that is held."""
         for number in range(self.capacity):
             at = _FIRST + number * _SIZE
             if self._memory[at]:
@@ -107,20 +112,15 @@ class Ledger:
                 body = at + _RECORD.size
                 names = self._memory[body : body + queue + message_id]
                 try:
-                    yield number, Held(
-                        Stage(stage), names[:queue].decode(), names[queue:].decode(), token, deadline, ends_at
-                    )
-                except ValueError:  # read while it was being written; the next look sees it whole
+                    yield Held(Stage(stage), names[:queue].decode(), names[queue:].decode(), token, deadline, ends_at)
+                except ValueError:  # the record is being used again this moment; the next look sees it whole
                     continue
-
-    def extended(self, number: int, ends_at: float) -> None:
-        """The lease of a record's message ends later now."""
-        struct.pack_into("<d", self._memory, _FIRST + number * _SIZE + _RECORD.size - 8, ends_at)
 
     def unrecorded(self) -> Stamp | None:
         """The claim that was on its way when the process died, if its messages were not written down."""
-        length, _, session, sent, recorded = _HEADER.unpack_from(self._memory, 0)
-        return Stamp(session[:length], sent) if sent != recorded else None
+        sent, recorded = (_NUMBER.unpack_from(self._memory, at)[0] for at in (_SENT_AT, _RECORDED_AT))
+        session = self._memory[_SESSION_AT : _SESSION_AT + self._memory[0]]
+        return Stamp(session, sent) if sent != recorded else None
 
     # Orders from the supervisor.
 

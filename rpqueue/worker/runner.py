@@ -174,17 +174,19 @@ class Runner:
         record = json.dumps({"exception": type(error).__name__, "message": str(error), "host": self._host}).encode()
         lease = (claim.id, claim.token)
         self.patience.execute(
-            moves.fail(
-                claim.keys, self.system.index, lease, self.system.task_rules, error=record, reason="undecodable"
-            )
+            moves.fail(claim.keys, self.system.index, lease, self.system.task_rules, error=record, reason="undecodable")
         )
         self.fetcher.dropped(claim)
-        log.error("message cannot be decoded; it is in the dead-letter queue", extra={**_fields(claim), "error": str(error)})
+        log.error(
+            "message cannot be decoded; it is in the dead-letter queue", extra={**_fields(claim), "error": str(error)}
+        )
 
     def _park(self, claim: Claim) -> None:
         self.patience.execute(moves.park(claim.keys, [(claim.id, claim.token, claim.name)]))
         self.fetcher.dropped(claim)
-        log.warning("no task of that name is known here; the message is parked until a worker knows it", extra=_fields(claim))
+        log.warning(
+            "no task of that name is known here; the message is parked until a worker knows it", extra=_fields(claim)
+        )
 
 
 def _attempts_left(task: Task[..., Any], claim: Claim) -> int:
@@ -195,7 +197,12 @@ def _attempts_left(task: Task[..., Any], claim: Claim) -> int:
 
 
 def _fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:
-    fields: dict[str, Any] = {"task": claim.name, "task_id": claim.id, "queue": claim.keys.name, "attempt": claim.attempt}
+    fields: dict[str, Any] = {
+        "task": claim.name,
+        "task_id": claim.id,
+        "queue": claim.keys.name,
+        "attempt": claim.attempt,
+    }
     if seconds is not None:
         fields["seconds"] = round(seconds, 6)
     return fields

@@ -8,18 +8,16 @@ they held. It runs no task itself and has one thread only, so that it can fork a
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import select
 import signal
-import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import RedisError
-from ..protocol.workers import Beat, beat
 from ..system import System
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
@@ -48,6 +46,7 @@ class Child:
     ledger: Ledger = field(default_factory=Ledger)
     pid: int = 0
     started_at: float = 0.0  #: monotonic
+    born_at: float = 0.0  #: epoch seconds
     pause: float = 0.0  #: before it is started again
     start_at: float = 0.0  #: monotonic; when to start it
 
@@ -83,15 +82,13 @@ class Supervisor:
         self.wait = wait
         self.children = [Child(number) for number in range(processes)]
         self.orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
-        self._gone: list[Beat] = []
-        self._host = socket.gethostname()
-        self._began_at = time.time()
         self.broker = system.broker.prompt()
         self.undertaker = Undertaker(system, self.broker)
+        self.presence = Presence(system, self.broker, queues, threads, self._alive)
         self.duties = Duties(
             self.undertaker,
             Heartbeat(system, self.broker, lambda: [child.ledger for child in self.children if child.is_alive]),
-            Presence(system, self.broker, self._beats),
+            self.presence,
         )
 
     def run(self) -> None:
@@ -111,7 +108,8 @@ class Supervisor:
                     if child.is_alive:
                         os.kill(child.pid, signal.SIGKILL)
                 put_back()
-        self._say_good_bye()
+        with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
+            self.presence.leave()
 
     def _start_who_is_due(self) -> None:
         for child in self.children:
@@ -120,10 +118,12 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         parent = os.getpid()
+        _flush_output()  # or the child would write out once more what lies in the buffers
         pid = os.fork()
         if pid == 0:
             self._be_a_worker(child.ledger, parent)
-        child.pid, child.started_at = pid, time.monotonic()
+        child.pid, child.started_at, child.born_at = pid, time.monotonic(), time.time()
+        self.duties.hasten(self.presence)
         log.info("worker process started", extra={"pid": pid})
 
     def _be_a_worker(self, ledger: Ledger, parent: int) -> None:
@@ -149,6 +149,7 @@ class Supervisor:
             log.exception("worker process failed")
         finally:
             logging.shutdown()
+            _flush_output()
             # Not sys.exit: a task that did not end must not keep the process, and the parent's cleanup is not ours to run.
             os._exit(code)
 
@@ -159,11 +160,11 @@ class Supervisor:
 
     def _see_to(self, child: Child, status: int) -> None:
         pid, child.pid = child.pid, 0
-        self._gone.append(Beat(self._worker_id(pid), ""))
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
         self.undertaker.take(child.ledger)
         child.ledger = Ledger()
-        self.duties.run_now(self.undertaker)
+        self.duties.hasten(self.undertaker)
+        self.duties.hasten(self.presence)
         lived = time.monotonic() - child.started_at
         child.pause = 0.0 if lived > GROWN_UP else min(max(child.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
         child.start_at = time.monotonic() + child.pause
@@ -192,23 +193,8 @@ class Supervisor:
             select.select([death], [], [], LOOK / 4)
             _drain(death)
 
-    def _worker_id(self, pid: int) -> str:
-        return f"{self._host}:{pid}"
-
-    def _beats(self) -> list[Beat]:
-        info = {"host": self._host, "queues": self.queues, "threads": self.threads, "supervisor": os.getpid()}
-        alive = [
-            Beat(self._worker_id(child.pid), json.dumps({**info, "pid": child.pid, "started_at": self._began_at}))
-            for child in self.children
-            if child.is_alive
-        ]
-        gone, self._gone = self._gone, []
-        return alive + gone
-
-    def _say_good_bye(self) -> None:
-        with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
-            ttl = self.system.settings.worker_ttl
-            self.broker.execute(beat(self.system.keys.app, self._gone, forget_after=10 * ttl))
+    def _alive(self) -> dict[int, float]:
+        return {child.pid: child.born_at for child in self.children if child.is_alive}
 
     @contextlib.contextmanager
     def _deaths(self) -> Iterator[int]:
@@ -234,6 +220,12 @@ def _ended(pid: int) -> int | None:
     except ChildProcessError:  # somebody else's waitpid() took it
         return 0
     return os.waitstatus_to_exitcode(status) if done else None
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # there is none, or it is closed
+            stream.flush()
 
 
 def _drain(descriptor: int) -> None:

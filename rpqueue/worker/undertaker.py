@@ -56,7 +56,7 @@ class Undertaker:
         return 60.0
 
     def _bury(self, ledger: Ledger) -> dict[str, int]:
-        held = [record for _, record in ledger.held()]
+        held = list(ledger.held())
         held += self._unrecorded(ledger, {(record.queue, record.id) for record in held})
         count = {"unstarted": 0, "crashed": 0, "finished": 0}
         for queue in dict.fromkeys(record.queue for record in held):

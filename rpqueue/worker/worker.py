@@ -22,7 +22,7 @@ from ..protocol.moves import Reason
 from ..protocol.operation import as_is, command
 from ..system import System
 from .fetcher import Fetcher
-from .ledger import Ledger
+from .ledger import Ledger, Stage
 from .patience import Patience, Stopped
 from .pools.asyncio import Coroutines
 from .pools.threads import Threads
@@ -69,6 +69,7 @@ class Worker:
         self.system = system
         self.queues = None if queues is None else list(queues)
         self.wait = wait
+        self.ledger = ledger
         self.orders = orders
         self.phase = Phase.NEW
         self.stopping = threading.Event()
@@ -117,7 +118,6 @@ class Worker:
             self.fetcher.stop_claiming()
             self._wait_for_running()
             self._enter(Phase.STOPPING)
-            # A second run is better than a lost one, where the task allows a second one.
             self._interrupt()
             self.fetcher.flush()
         except Stopped:
@@ -125,6 +125,7 @@ class Worker:
         finally:
             hurry.cancel()
             self.stopping.set()
+            self.pool.close()
             self._enter(Phase.STOPPED)
 
     def _wait_for_running(self) -> None:
@@ -132,19 +133,21 @@ class Worker:
         while not self.orders.quit_now and time.monotonic() < ends_at:
             if self.pool.join(0.05):
                 return
+            self._tend()  # what has ended is acked now, however long the others take
 
     def _interrupt(self) -> None:
+        """Give up what still runs. A second run is better than a lost one, where the task allows a second one."""
         by_queue: dict[str, list[tuple[str, int | str, Reason]]] = {}
-        running = self.pool.running()
-        for claim in running:
-            by_queue.setdefault(claim.keys.name, []).append((claim.id, claim.token, "interrupted"))
+        for claim in self.pool.running():
+            has_started = self.ledger.stage(claim.record) is not Stage.CLAIMED
+            reason: Reason = "interrupted" if has_started else "unstarted"
+            by_queue.setdefault(claim.keys.name, []).append((claim.id, claim.token, reason))
         for queue, leases in by_queue.items():
             keys = self.system.task_keys(queue)
             went = self.patience.execute(
                 moves.release(keys, self.system.index, leases, self.system.task_rules, delay=0)
             )
             log.warning("tasks did not end in time and were given up", extra={"queue": queue, "went": went})
-        self.pool.join(0)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -203,7 +206,9 @@ class Unparker:
         broker, known = self.broker, self.system.settings.registry
         names = self.queues
         if names is None:
-            names = [name.decode() for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))]
+            names = [
+                name.decode() for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))
+            ]
         queues = [self.system.task_keys(name) for name in names]
         for first in range(0, len(queues), self.AT_ONCE):
             for keys, parked in broker.execute(moves.parked(queues[first : first + self.AT_ONCE])):

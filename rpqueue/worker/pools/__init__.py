@@ -2,7 +2,7 @@
 Pools: where tasks run.
 
 The slots of a pool pull: each asks the Fetcher for the next claim, runs it, and asks again. A new kind of pool is a class
-with the four members of `Pool`.
+with the five members of `Pool`.
 """
 
 from __future__ import annotations
@@ -25,3 +25,6 @@ class Pool(Protocol):
 
     def join(self, timeout: float) -> bool:
         """Wait, at most *timeout* seconds, until nothing runs. Returns whether that is so."""
+
+    def close(self) -> None:
+        """Give up what still runs; its messages have been seen to."""

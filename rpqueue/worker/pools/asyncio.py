@@ -24,7 +24,7 @@ class Coroutines:
     Args:
         fetcher: told how many more could start.
         runner: what runs them.
-        slots: coroutines that run at the same time; a thread that brings one more waits.
+        slots: coroutines that run at the same time.
     """
 
     def __init__(self, fetcher: Fetcher, runner: Runner, slots: int) -> None:
@@ -32,51 +32,75 @@ class Coroutines:
         self._fetcher = fetcher
         self._runner = runner
         self._room = threading.BoundedSemaphore(slots)
-        self._running: dict[asyncio.Task[None], Claim] = {}
+        self._running: dict[Claim, asyncio.Task[None] | None] = {}  # None: not started yet
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._blocking = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rpqueue-async-steps")
 
-    def submit(self, claim: Claim) -> None:
-        """Start a coroutine; blocks while all slots are taken."""
-        self._room.acquire()
-        self._fetcher.async_room = max(self.slots - len(self._running) - 1, 0)
+    def submit(self, claim: Claim, patience: float) -> bool:
+        """Start a coroutine. False when no slot was free for *patience* seconds, and the claim is still the caller's."""
+        if not self._room.acquire(timeout=patience):
+            return False
+        self._running[claim] = None
+        self._fetcher.async_room = max(self.slots - len(self._running), 0)
         self._get_loop().call_soon_threadsafe(self._spawn, claim)
+        return True
+
+    def wait_for_room(self) -> None:
+        """Block until a slot is free."""
+        self._room.acquire()
+        self._room.release()
 
     def running(self) -> list[Claim]:
-        """What runs now."""
-        return list(self._running.values())
+        """What was submitted and is not over."""
+        return list(self._running)
 
     def join(self, timeout: float) -> bool:
-        """Wait until all are over, at most *timeout* seconds; then cancel those that are not. Returns whether all were."""
+        """Wait until all are over, at most *timeout* seconds. Returns whether they are."""
         ends_at = time.monotonic() + timeout
         while self._running and time.monotonic() < ends_at:
             time.sleep(0.01)
-        over = not self._running
-        if self._loop is not None and not over:
-            for task in list(self._running):
-                self._loop.call_soon_threadsafe(task.cancel)
-        return over
+        return not self._running
+
+    def close(self) -> None:
+        """Cancel what still runs, and stop the loop. Somebody else has seen to the messages."""
+        self._blocking.shutdown(wait=False)
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._cancel(), loop)
+        thread.join(1.0)  # a coroutine that swallows its cancellation is left behind
+        if not thread.is_alive():
+            loop.close()
+
+    async def _cancel(self) -> None:
+        tasks = [task for task in self._running.values() if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=0.9)
+        asyncio.get_running_loop().stop()
 
     def _get_loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="rpqueue-asyncio", daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="rpqueue-asyncio", daemon=True)
+                self._thread.start()
             return self._loop
 
     def _spawn(self, claim: Claim) -> None:
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._runner.run_async(claim, self._in_thread))
-        self._running[task] = claim
-        task.add_done_callback(self._over)
+        task = asyncio.get_running_loop().create_task(self._runner.run_async(claim, self._in_thread))
+        self._running[claim] = task
+        task.add_done_callback(lambda task: self._over(claim, task))
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """A step that waits for Redis, off the loop."""
         return await asyncio.get_running_loop().run_in_executor(self._blocking, function, *args)
 
-    def _over(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+    def _over(self, claim: Claim, task: asyncio.Task[None]) -> None:
+        del self._running[claim]
         self._room.release()
         self._fetcher.async_room = self.slots - len(self._running)
         self._fetcher.busy.set()  # its ack wants to be sent

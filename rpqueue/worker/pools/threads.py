@@ -57,6 +57,10 @@ class Threads:
             time.sleep(min(0.01, left))
         return self._coroutines.join(max(ends_at - time.monotonic(), 0)) and self._is_over()
 
+    def close(self) -> None:
+        """Cancel coroutines that still run. Threads cannot be cancelled; what they bring now changes nothing."""
+        self._coroutines.close()
+
     def _is_over(self) -> bool:
         return sum(thread.is_alive() for thread in self._threads) <= self._fetcher.idle_slots
 
@@ -68,8 +72,9 @@ class Threads:
                 if claim is None:
                     return
                 if is_async(claim):
-                    self._coroutines.submit(claim)
+                    self._pass_on(claim)
                     continue
+                fetcher.async_room = 0
                 current[number] = claim
                 try:
                     run(claim)
@@ -80,3 +85,9 @@ class Threads:
             except Exception:
                 # A slot never ends by an error: what it could not finish is a lease that ends.
                 log.exception("a slot failed outside of its task; going on")
+
+    def _pass_on(self, claim: Claim) -> None:
+        """Hand a claim to the event loop. When that is full, it waits in the queue, where other workers see it."""
+        if not self._coroutines.submit(claim, self._fetcher.system.settings.claim_ahead):
+            self._fetcher.put_back(claim)
+            self._coroutines.wait_for_room()

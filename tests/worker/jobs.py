@@ -1,0 +1,170 @@
+"""
+Functions for the tests to run as tasks; each notes in Redis what it does.
+
+They run in worker processes that `harness.Bench` starts by ``python -m tests.worker.jobs CONFIG``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import redis
+
+from rpqueue import CURRENT_TASK, App
+
+#: Where notes go, and where held jobs wait for their go; not under any App's prefix.
+NOTES, GO = "test-notes", "test-go:"
+#: Longest time that a job waits for its go: a test that fails must not leave processes that hang.
+HELD = 50
+
+_client: redis.Redis | None = None
+_pid = 0
+
+
+def client() -> redis.Redis:
+    """A client of this process's own, apart from rpqueue's."""
+    global _client, _pid
+    if _client is None or _pid != os.getpid():
+        _client, _pid = redis.Redis.from_url(os.environ["TEST_NOTES_URL"]), os.getpid()
+    return _client
+
+
+def note(label: Any = "", what: str = "ran", **more: Any) -> None:
+    """Say that something happened here."""
+    seconds, micros = client().time()
+    entry = {"what": what, "label": label, "pid": os.getpid(), "thread": threading.get_ident(), **more}
+    entry["at"] = int(seconds) + int(micros) / 1e6
+    with client().pipeline() as pipe:
+        pipe.rpush(NOTES, json.dumps(entry))
+        pipe.expire(NOTES, 600)
+        pipe.execute()
+
+
+def noop(label: Any = None) -> None:
+    pass
+
+
+def echo(value: Any = None) -> Any:
+    return value
+
+
+def count(label: str) -> None:
+    """Count runs by label: cheaper than a note."""
+    with client().pipeline() as pipe:
+        pipe.hincrby("test-counts", label, 1)
+        pipe.expire("test-counts", 600)
+        pipe.execute()
+
+
+def hold(label: str) -> str:
+    """Run until the test says go."""
+    note(label, "start")
+    client().blpop([GO + label], timeout=HELD)
+    note(label, "end")
+    return label
+
+
+async def hold_async(label: str) -> str:
+    note(label, "start", loop=id(asyncio.get_running_loop()))
+    ends_at = time.monotonic() + HELD
+    while not client().lpop(GO + label) and time.monotonic() < ends_at:
+        await asyncio.sleep(0.01)
+    note(label, "end")
+    return label
+
+
+def nap(label: str, seconds: float) -> None:
+    note(label, "start")
+    time.sleep(seconds)
+    note(label, "end")
+
+
+def stubborn(label: str, seconds: float) -> None:
+    """Never let go of the GIL for some seconds."""
+    note(label, "start")
+    ctypes.PyDLL(None).usleep(ctypes.c_uint(int(seconds * 1e6)))
+    note(label, "end")
+
+
+def boom(label: str = "", **kwargs: Any) -> None:
+    note(label, "start", **kwargs)
+    raise ValueError(f"boom {label}")
+
+
+async def boom_async(label: str = "") -> None:
+    note(label, "start")
+    await asyncio.sleep(0)
+    raise ValueError(f"boom {label}")
+
+
+def crash(label: str = "") -> None:
+    note(label, "start")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(label: str = "") -> None:
+    note(label, "start")
+    sys.exit(3)
+
+
+def current(label: str = "") -> dict[str, Any]:
+    fields = ("taskid", "name", "queue", "token", "attempt", "attempts_left")
+    return {field: getattr(CURRENT_TASK, field) for field in fields}
+
+
+async def current_async(label: str = "") -> dict[str, Any]:
+    await asyncio.sleep(0.01)
+    return current(label)
+
+
+def fail_until_zero(app: App, name: str) -> Any:
+    """The example of the documentation: a task that retries itself with one less."""
+
+    def run(value: int, **kwargs: Any) -> None:
+        note(value, "start", attempts=kwargs.get("_attempts"))
+        if value != 0:
+            app.get_task(name).retry(value - 1, **kwargs)
+        else:
+            note(value, "succeeded")
+
+    return run
+
+
+#: Functions that are made for an App, since they call their own task.
+MADE = {"fail_until_zero": fail_until_zero}
+
+
+def declare(app: App, jobs: list[list[Any]]) -> None:
+    """Make tasks: ``[kind, name, function, options]`` each, the kind being task, periodic_task or cron_task."""
+    for kind, name, function, options in jobs:
+        run = MADE[function](app, name) if function in MADE else globals()[function]
+        first = [options[key] for key in ("run_every", "crontab") if key in options]
+        rest = {key: value for key, value in options.items() if key not in ("run_every", "crontab")}
+        getattr(app, kind)(*first, name=name, **rest)(run)
+
+
+def after_fork() -> None:
+    note("after_fork", "forked")
+
+
+def main(config: dict[str, Any]) -> None:
+    logging.basicConfig(level=config["log_level"], format="%(process)d %(levelname)s %(name)s %(message)s")
+    app = App(config["url"], config["prefix"])
+    for name, value in config["settings"].items():
+        setattr(app.settings, name, after_fork if name == "after_fork" else value)
+    declare(app, config["jobs"])
+    getattr(app, config["run"])(**config["options"])
+    note("", "stopped")
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
