@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from .. import messages
 from ..errors import RedisError, RefusedInput
@@ -88,8 +89,9 @@ def import_module(system: System, name: str | None) -> None:
     """
     if name is None:
         return
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if "" not in sys.path and here not in sys.path:
+        sys.path.insert(0, here)
     importlib.import_module(name)
     registry = system.settings.registry
     for known, task in list(registry.items()):

@@ -10,7 +10,6 @@ from ..keys import QueueKeys
 from ..messages import Flags, Undecodable, decode_task, parse_header
 from ..protocol.cycle import Claimed
 
-
 #: Length of a header that says nothing but version and instant; the rest has its defaults then.
 _PLAIN = len(b"1 1700000000000")
 

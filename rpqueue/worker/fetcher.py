@@ -1,10 +1,10 @@
 """
 Fetcher: brings messages from Redis and carries acks back, one call per round.
 
-The slots of a pool pull. A slot that finds the buffer empty runs a round itself: it acks everything that ended since the
-last one and claims the next messages, so a worker with one thread never hands anything from thread to thread. How many
-are claimed ahead of the free slots is a matter of time, not of count: as many as take about CLAIM_AHEAD seconds. What
-has waited longer than that behind a slow task is given back to the head of its queue.
+The slots of a pool pull. A slot that finds the buffer empty runs a round itself: it acks everything that ended since
+the last one and claims the next messages, so a worker with one thread never hands anything from thread to thread. How
+many are claimed ahead of the free slots is a matter of time, not of count: as many as take about CLAIM_AHEAD seconds.
+What has waited longer than that behind a slow task is given back to the head of its queue.
 """
 
 from __future__ import annotations

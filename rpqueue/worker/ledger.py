@@ -130,7 +130,7 @@ class Ledger:
         return self._memory[_QUIT_AT]
 
     def order_quit(self, order: int) -> None:
-        """Tell the process to stop. A signal would not do: a service manager that signals all processes would be heard twice."""
+        """Tell the process to stop. Not by a signal: a service manager that signals all processes would count twice."""
         self._memory[_QUIT_AT] = max(order, self._memory[_QUIT_AT])
 
     def close(self) -> None:

@@ -52,7 +52,7 @@ class Patience:
                     if not failed:
                         log.error("Redis does not answer; trying until it does", extra={"error": str(error)})
                     failed = True
-                    if self.stopping.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, no secret
+                    if self.stopping.wait(pause * random.uniform(0.5, 1.0)):  # jitter, no secret
                         raise Stopped(str(error)) from error
                     pause = min(pause * 2, LONGEST_PAUSE)
                 else:

@@ -46,7 +46,7 @@ class AllQueues:
         """Those with ready messages by priority, equal ones in random order so that none starves."""
         names = dict.fromkeys([*self._priorities, *self._hints, *also])
         unknown = float("inf")
-        order = sorted(names, key=lambda name: (self._priorities.get(name, unknown), random.random()))  # noqa: S311
+        order = sorted(names, key=lambda name: (self._priorities.get(name, unknown), random.random()))
         keys: Keys = self._system.keys
         return [keys.tasks(name) for name in order]
 
@@ -79,7 +79,7 @@ class NamedQueues:
         """By priority, equal ones in random order."""
         unknown = float("inf")
         names = dict.fromkeys([*self.names, *also])
-        order = sorted(names, key=lambda name: (self.priorities.get(name, unknown), random.random()))  # noqa: S311
+        order = sorted(names, key=lambda name: (self.priorities.get(name, unknown), random.random()))
         return [self._system.keys.tasks(name) for name in order]
 
     def learn(self, reply: Round) -> None:

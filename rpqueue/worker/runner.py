@@ -56,7 +56,7 @@ class Runner:
         current = enter(self._run_of(task, claim))
         try:
             value = self._function(task)(*claim.args, **self._kwargs(task, claim))
-        except BaseException as error:  # noqa: BLE001 - SystemExit in a task must not end the worker
+        except BaseException as error:  # SystemExit in a task must not end the worker
             self._failed(task, claim, error, started)
         else:
             self._succeeded(task, claim, value, started)
@@ -74,7 +74,7 @@ class Runner:
             value = await self._function(task)(*claim.args, **self._kwargs(task, claim))
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - a task that is cancelled has failed
+        except BaseException as error:  # a task that is cancelled has failed
             if isinstance(error, asyncio.CancelledError) and self.fetcher.quiet:
                 raise  # the worker stops: whoever cancelled gives the message back
             await call(self._failed, task, claim, error, started)
@@ -211,5 +211,5 @@ def _fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as own:  # noqa: BLE001 - a user's __str__ may do anything, and the failure must still be recorded
+    except Exception as own:  # a user's __str__ may do anything, and the failure must still be recorded
         return f"its str() failed with {type(own).__name__}"

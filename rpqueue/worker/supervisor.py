@@ -145,12 +145,12 @@ class Supervisor:
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
-        except BaseException:  # noqa: BLE001 - the traceback must be seen before the process is gone
+        except BaseException:  # the traceback must be seen before the process is gone
             log.exception("worker process failed")
         finally:
             logging.shutdown()
             _flush_output()
-            # Not sys.exit: a task that did not end must not keep the process, and the parent's cleanup is not ours to run.
+            # Not sys.exit: a task that did not end must not keep the process, and the parent's cleanup is not ours.
             os._exit(code)
 
     def _replace_the_dead(self) -> None:

@@ -108,8 +108,8 @@ class Worker:
 
     def stop(self) -> None:
         """Stop, in an order that loses nothing."""
-        # Nothing new comes in. What was claimed and not started goes back to the head of its queue at once, since other
-        # workers can run it. What runs gets its time, and its leases are extended all the while by whoever beats for us.
+        # Nothing new comes in. What was claimed and not started goes back to the head of its queue at once, since
+        # other workers can run it. What runs gets its time, and whoever beats for us extends its leases all the while.
         self._enter(Phase.QUIET)
         hurry = threading.Timer(self.wait + LAST_WORDS, self.stopping.set)
         hurry.daemon = True

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import redis
 
-from rpqueue import App
 from tests.servers import Server, wait_until
 from tests.worker.harness import SOON, Bench
 

@@ -1,8 +1,8 @@
 """
 Pools: where tasks run.
 
-The slots of a pool pull: each asks the Fetcher for the next claim, runs it, and asks again. A new kind of pool is a class
-with the five members of `Pool`.
+The slots of a pool pull: each asks the Fetcher for the next claim, runs it, and asks again. A new kind of pool is a
+class with the members of `Pool`.
 """
 
 from __future__ import annotations
