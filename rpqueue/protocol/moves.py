@@ -158,6 +158,24 @@ def redrive(
     return Operation(scripts.load("redrive"), (*keys.block, *index), words, _texts)
 
 
+class Taken(NamedTuple):
+    """A message that was taken out for good, as it was."""
+
+    id: bytes | str
+    message: bytes
+    counts: str = ""  #: what stood in the queue's `counts`
+    at: float = 0.0  #: epoch seconds at which it was buried, if it was
+    last: bytes = b""  #: what stood in the queue's `errors`
+
+
+def put_back(keys: QueueKeys, index: Index, place: State, messages: Iterable[Taken]) -> Operation[list[str]]:
+    """Put messages back to where they were, ready or buried, in this order. Returns the ids that are there again."""
+    words: list[Word] = [keys.name, place.value]
+    for one in messages:
+        words += (one.id, one.message, one.counts, f"{one.at * 1000:.3f}", one.last)
+    return Operation(scripts.load("put_back"), (*keys.block, *index), words, _texts, keys.memo)
+
+
 def cancel(keys: QueueKeys, message_id: str, keep_for: float) -> Operation[int]:
     """Remove what has not started. 1: removed; -1: it had finished, its outcome is deleted; 0: running or not known."""
     words: list[Word] = [message_id, str(ms(keep_for)), '{"state":"cancelled"}']

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..keys import AppKeys, QueueKeys
 from ..states import State
 from . import scripts
-from .moves import Index, Whereabouts, whereabouts
+from .moves import Index, Taken, Whereabouts, put_back, whereabouts
 from .operation import Flow, Operation, Word
 
 #: Queues whose sizes one call asks for, and whose graves one call looks into.
@@ -205,6 +205,18 @@ def taking_buried(queues: Sequence[QueueKeys], grave: State, limit: int, *, chun
             mine.update((queue.stem, message_id) for message_id in (yield from purge(queue, grave, ids)))
         taken += [row for row in read if (row.queue.stem, row.where.id) in mine]
     return taken
+
+
+def giving_back_buried(letters: Sequence[Buried], grave: State) -> Flow[None]:
+    """Put back what `taking_buried` handed out to somebody who went away before he had it."""
+    taken: dict[QueueKeys, list[Taken]] = {}
+    for queue, where in letters:
+        # The token of its last lease is not known here; an instant is greater than any that it can have had.
+        counts = f"{where.now * 1000:.0f} {where.failures} {where.crashes} {where.interruptions}"
+        last = f"{where.reason} {where.at * 1000:.0f}|".encode() + where.error
+        taken.setdefault(queue, []).append(Taken(where.id, where.message, counts, where.at, last))
+    for queue, some in taken.items():
+        yield from put_back(queue, (), grave, some)
 
 
 def purging(queues: Sequence[QueueKeys], grave: State, *, chunk: int = CHUNK) -> Flow[int]:
