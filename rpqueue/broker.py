@@ -14,7 +14,11 @@ from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client
 from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, run
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from redis import Redis
+
+    from .broker_aio import AsyncBroker
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,7 +27,7 @@ R = TypeVar("R")
 PROMPT_TIMEOUT = 5.0
 
 #: Tells redis-py to hand over bytes, even when the user's client decodes (redis.client.NEVER_DECODE).
-_RAW = {"NEVER_DECODE": True}
+RAW = {"NEVER_DECODE": True}
 
 
 class Sessions:
@@ -48,7 +52,11 @@ class Sessions:
         return Stamp(session, number + 1)
 
     def give_back(self, stamp: Stamp) -> None:
-        """The call is over, one way or another."""
+        """
+        The call was answered.
+
+        A session whose call was not is never used again: that call may still reach Redis, after the session's next one.
+        """
         self._idle.append(stamp)
 
 
@@ -64,9 +72,10 @@ class Broker:
     def __init__(self, endpoint: Endpoint | None = None, client: Redis | None = None) -> None:
         self.endpoint = endpoint or Endpoint.from_environment()
         self._client = client
-        self._is_users = client is not None
+        self.is_users = client is not None
         self._waiting: Redis | None = None
         self.sessions = Sessions()
+        self.awaited: dict[AbstractEventLoop, AsyncBroker] = {}  #: see broker_aio.py
 
     @classmethod
     def for_client(cls, client: Redis) -> Broker:
@@ -79,7 +88,7 @@ class Broker:
 
         It sends nothing again by itself. Over a user's own client it is this Broker, since that client's rules hold.
         """
-        if self._is_users:
+        if self.is_users:
             return self
         timeout = min(self.endpoint.socket_timeout, PROMPT_TIMEOUT)
         return Broker(replace(self.endpoint, socket_timeout=timeout, resends=0))
@@ -95,18 +104,20 @@ class Broker:
     def waiting(self) -> Redis:
         """The redis-py client for blocking commands and subscriptions."""
         if self._waiting is None:
-            self._waiting = waiting_twin(self.client) if self._is_users else waiting_client(self.endpoint)
+            self._waiting = waiting_twin(self.client) if self.is_users else waiting_client(self.endpoint)
         return self._waiting
 
     @property
     def is_cluster(self) -> bool:
         """Whether keys live on several nodes, so that no script may touch those of two queues."""
-        return self.endpoint.url is not None and "+cluster:" in self.endpoint.url or hasattr(self.client, "nodes_manager")
+        if self.is_users:
+            return hasattr(self.client, "nodes_manager")
+        return (self.endpoint.url or "").partition(":")[0].endswith("+cluster")
 
     @property
     def label(self) -> str:
         """Where this Broker goes, for errors and logs; never with a password."""
-        return "the client given to set_redis_connection" if self._is_users else self.endpoint.label
+        return "the client given to set_redis_connection" if self.is_users else self.endpoint.label
 
     def run(self, flow: Flow[R]) -> R:
         """Carry a flow through to its end and return its result."""
@@ -136,26 +147,29 @@ class Broker:
             return self.watch(step)
         own = stamp or self.sessions.take()
         try:
-            return step.read(self._send(step, own))
-        except errors.RpqueueError:
-            raise
+            reply = self._send(step, own)
         except Exception as error:
-            raise translate(error, self.label) from error
-        finally:
-            if stamp is None:
+            meant = translate(error, self.label)
+            if stamp is None and was_answered(meant):
                 self.sessions.give_back(own)
+            if meant is error:
+                raise
+            raise meant from error
+        if stamp is None:
+            self.sessions.give_back(own)
+        return step.read(reply)
 
     def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
         call: Any = self.client.execute_command
         if step.script is None:
-            return call(*step.args, **_RAW)
+            return call(*step.args, **RAW)
         words = step.words(stamp)
         try:
-            return call("EVALSHA", step.script.sha, *words, **_RAW)
+            return call("EVALSHA", step.script.sha, *words, **RAW)
         except Exception as error:
-            if not _is_noscript(error):
+            if not is_noscript(error):
                 raise
-        return call("EVAL", step.script.source, *words, **_RAW)
+        return call("EVAL", step.script.source, *words, **RAW)
 
     def wait(self, keys: Sequence[bytes], timeout: float) -> bytes | None:
         """Take what comes first on one of the lists *keys*; None after *timeout* seconds."""
@@ -165,7 +179,7 @@ class Broker:
             if left < 0.001:  # Redis reads a timeout of 0 as for ever
                 return None
             try:
-                found = self.waiting.execute_command("BLPOP", *keys, f"{left:.3f}", **_RAW)
+                found = self.waiting.execute_command("BLPOP", *keys, f"{left:.3f}", **RAW)
             except Exception as error:
                 raise translate(error, self.label) from error
             if found:
@@ -198,14 +212,23 @@ class Broker:
     def close(self) -> None:
         """Close the connections that this Broker opened. It opens new ones when it is used again."""
         if self._waiting is not None:
-            self._waiting.close()
+            if self._waiting is not self._client:
+                _hang_up(self._waiting)
             self._waiting = None
-        if self._client is not None and not self._is_users:
-            self._client.close()
+        if self._client is not None and not self.is_users:
+            _hang_up(self._client)
             self._client = None
 
 
-def _is_noscript(error: Exception) -> bool:
+def _hang_up(client: Redis) -> None:
+    client.close()
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None:
+        pool.disconnect()  # a client that was given its pool, as ours are, leaves that open
+
+
+def is_noscript(error: Exception) -> bool:
+    """Whether Redis has forgotten a script, or never had it."""
     return type(error).__name__ == "NoScriptError" or "NOSCRIPT" in str(error)
 
 
@@ -230,9 +253,18 @@ _MEANINGS: tuple[tuple[str, type[errors.RedisError], str], ...] = (
     ("can't run this command or subcommand", errors.RedisDenied, "the ACL user may not do this"),
     ("WRONGTYPE", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
     ("wrong kind of value", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
-    ("Unknown Redis command called from", errors.RedisUnsuitable, "it is too old; rpqueue needs Redis 6.2 or Valkey 7.2"),
+    (
+        "Unknown Redis command called from",
+        errors.RedisUnsuitable,
+        "it is too old; rpqueue needs Redis 6.2 or Valkey 7.2",
+    ),
     ("Unknown command called from", errors.RedisUnsuitable, "it is too old; rpqueue needs Redis 6.2 or Valkey 7.2"),
 )
+
+
+def was_answered(error: Exception) -> bool:
+    """Whether a call that failed so had a reply."""
+    return not isinstance(error, errors.RedisUnavailable)
 
 
 def translate(error: BaseException, where: str) -> Exception:

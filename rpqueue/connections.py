@@ -91,7 +91,10 @@ def _common(endpoint: Endpoint, library: Library, *, waiting: bool) -> dict[str,
         options["username"] = endpoint.username
     if endpoint.password:
         options["password"] = endpoint.password
-    return {**options, **endpoint.options}
+    options.update(endpoint.options)
+    if waiting:
+        options["decode_responses"] = False  # the names of channels are compared as bytes
+    return options
 
 
 def _retry(library: Library, resends: int) -> Any:
