@@ -78,14 +78,25 @@ class Calling(System):
         if told is None:
             names = yield from command(as_is, "HKEYS", self.keys.app.registry)
             raise UnknownTask(_unknown(name, {*self.settings.registry, *(text.decode() for text in names)}))
-        options = {key: value for key, value in json.loads(told).items() if key in _TOLD}
+        return self._told_task(name, json.loads(told))
+
+    def _told_task(self, name: str, told: dict[str, Any]) -> tasks.Task[..., Any]:
+        options = {key: value for key, value in told.items() if key in _TOLD}
         return self.Task(options.pop("queue"), name, None, **options)
+
+    def knowing_tasks(self) -> Flow[dict[str, tasks.Task[..., Any]]]:
+        """All of `known_tasks`: those of this process, and the others as workers told of them."""
+        told = yield from command(_read_registry, "HGETALL", self.keys.app.registry)
+        others = {name: options for name, options in told.items() if name not in self.settings.registry}
+        return {**self.settings.registry, **{name: self._told_task(name, options) for name, options in others.items()}}
 
     def told_tasks(self) -> dict[str, dict[str, Any]]:
         """``{name: options}`` of the tasks that workers told to Redis."""
         return self.broker.execute(command(_read_registry, "HGETALL", self.keys.app.registry))
 
-    def call_task(self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any) -> tasks.EnqueuedTask:
+    def call_task(
+        self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any
+    ) -> tasks.EnqueuedTask:
         """
         Enqueue a task by name; this process need not have imported it.
 

@@ -14,7 +14,7 @@ from .keys import QueueKeys, name_text
 from .messages import Flags
 from .protocol import data as protocol
 from .protocol import moves, views
-from .protocol.data import Items
+from .protocol.data import Catch, Items
 from .protocol.moves import Index, Lease, Rules
 from .protocol.operation import Flow, Wait, Watch, as_is, command
 from .states import State
@@ -226,12 +226,21 @@ class Data:
         get_timeout: float | timedelta | None = None,
     ) -> Flow[Items]:
         """What `get_data` says to Redis."""
+        return (yield from self.catching(items, vis_timeout, get_timeout)).items
+
+    def catching(
+        self,
+        items: int = 1,
+        vis_timeout: float | timedelta | None = None,
+        get_timeout: float | timedelta | None = None,
+    ) -> Flow[Catch]:
+        """What `get_data` says to Redis, for who may want to give it back."""
         wanted = _count(items, "items", most=MOST_ITEMS)
         lease_for = self.vis_timeout if vis_timeout is None else _span(vis_timeout, "vis_timeout")
         patience = 0.0 if get_timeout is None else messages.seconds(get_timeout, "get_timeout")
         ends_at = time.monotonic() + patience
         if self.is_dead:
-            return (yield from self._getting_dead(wanted, lease_for < 0, ends_at))
+            return (yield from self._catching_dead(wanted, lease_for < 0, ends_at))
         ask = wanted
         while True:
             left = ends_at - time.monotonic()
@@ -251,13 +260,18 @@ class Data:
                 ask = min(wanted + len(unreadable), MOST_ITEMS)  # look past what nobody can read
                 continue
             if found:
-                return found
+                return Catch(found, lease_for, haul)
             if (unreadable and lease_for >= 0) or haul.wait <= 0:
                 continue
             if left <= 0:
-                return found
+                return Catch(found, lease_for)
             # A token that was lost, with the process that took it, costs one of these rounds.
-            yield from Wait([self.keys.wake], min(left, LONGEST_BLOCK, haul.wait))
+            look_again = protocol.lease(self.keys, self._index, self._rules, 0, 0)
+            yield from Wait([self.keys.wake], min(left, LONGEST_BLOCK, haul.wait), hand_on=look_again)
+
+    def giving_back(self, catch: Catch) -> Flow[None]:
+        """Leave everything as if `get_data` had not been called: its caller went away before it had the items."""
+        return catch.giving_back(self.keys, self._index, self._rules)
 
     def _quarantining(self, unreadable: list[protocol.Unreadable], lease_for: float) -> Flow[None]:
         for one in unreadable:
@@ -266,14 +280,15 @@ class Data:
         said = [(one.id, one.token if lease_for else "", one.message) for one in unreadable]
         yield from protocol.quarantine(self.keys, self._index, said)
 
-    def _getting_dead(self, wanted: int, is_peek: bool, ends_at: float) -> Flow[Items]:
+    def _catching_dead(self, wanted: int, is_peek: bool, ends_at: float) -> Flow[Catch]:
         while True:
             queues = yield from self._queues()
             look = views.reading_buried if is_peek else views.taking_buried
             letters = yield from look(queues, State.DEAD, wanted, chunk=self._per_call)
             left = ends_at - time.monotonic()
             if letters or left <= 0:
-                return protocol.dead_letters(letters, are_tasks=self.is_tasks)
+                found = protocol.dead_letters(letters, are_tasks=self.is_tasks)
+                return Catch(found, 0, letters=() if is_peek else letters)
             some = (queues or [self.keys])[: self._per_call]
             question = views.oldest([keys.dead for keys in some], 1)
             yield from Watch([keys.events for keys in some], question, bool, min(left, LONGEST_BLOCK))

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .app import App
-    from .protocol.operation import Operation
+    from .protocol.operation import Flow
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 __all__ = ["NoLock", "SimpleLock"]
 
@@ -60,8 +60,8 @@ class SimpleLock:
     def _key(self) -> bytes:
         return self.app.keys.lock(self.name)
 
-    def _execute(self, operation: Operation[T]) -> T:
-        return self.app.broker_for(self._conn).execute(operation)
+    def _run(self, flow: Flow[R]) -> R:
+        return self.app.broker_for(self._conn).run(flow)
 
     def acquire(self) -> None:
         """
@@ -70,8 +70,12 @@ class SimpleLock:
         Raises:
             NoLock: somebody holds it, be it this very object.
         """
+        self._run(self.acquiring())
+
+    def acquiring(self) -> Flow[None]:
+        """What `acquire` says to Redis."""
         token = protocol.new_token()
-        left = self._execute(protocol.acquire(self._key, token, self.duration))
+        left = yield from protocol.acquire(self._key, token, self.duration)
         if left:
             raise NoLock(
                 f"lock {self.name!r}: expected it to be free, but it is held; it ends in {left:g} s at the latest "
@@ -87,7 +91,11 @@ class SimpleLock:
             NoLock: it is not held any more, because its duration was over, or was never acquired. Stop what it guards:
                 somebody else may be at it.
         """
-        if self._token is None or not self._execute(protocol.refresh(self._key, self._token, self.duration)):
+        self._run(self.refreshing())
+
+    def refreshing(self) -> Flow[None]:
+        """What `refresh` says to Redis."""
+        if self._token is None or not (yield from protocol.refresh(self._key, self._token, self.duration)):
             raise NoLock(
                 f"lock {self.name!r}: expected to hold it, but it is not held, or not any more; "
                 f"refresh it before its {self.duration:g} s are over"
@@ -95,7 +103,11 @@ class SimpleLock:
 
     def release(self) -> bool:
         """Give the lock back. Returns whether it was still held; if not, nothing is done to who holds it now."""
-        return self._token is not None and self._execute(protocol.release(self._key, self._token))
+        return self._run(self.releasing())
+
+    def releasing(self) -> Flow[bool]:
+        """What `release` says to Redis."""
+        return self._token is not None and (yield from protocol.release(self._key, self._token))
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -110,7 +122,15 @@ class SimpleLock:
             if error is None:
                 raise
             # What went wrong in the block is what the caller must see; the lock ends by itself.
-            log.warning("lock was not released; it ends by itself", extra={"lock": self.name, "error": str(failure)})
+            self.warn_not_released(failure)
             return
         if not held:
-            log.warning("lock ended before its block did", extra={"lock": self.name, "seconds": self.duration})
+            self.warn_ended_early()
+
+    def warn_not_released(self, failure: Exception) -> None:
+        """Log that *failure* kept the lock from being given back at the end of its block."""
+        log.warning("lock was not released; it ends by itself", extra={"lock": self.name, "error": str(failure)})
+
+    def warn_ended_early(self) -> None:
+        """Log that the lock was not held any more at the end of its block."""
+        log.warning("lock ended before its block did", extra={"lock": self.name, "seconds": self.duration})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import messages
@@ -222,11 +222,15 @@ class Queues(System):
         self, *, delete: bool = False, limit: int = 100, is_data: bool = False
     ) -> Flow[list[list[Any]]]:
         """What `read_deadletter` says to Redis."""
+        return deadletter_rows((yield from self.dead_letters(delete=delete, limit=limit, is_data=is_data)), is_data)
+
+    def dead_letters(self, *, delete: bool = False, limit: int = 100, is_data: bool = False) -> Flow[list[Buried]]:
+        """The messages that `read_deadletter` makes its rows of."""
         wanted = row_count(limit, "limit")
         queues = yield from self.queues_of(is_data)
         get = views.taking_buried if delete else views.reading_buried
         letters: list[Buried] = yield from get(queues, State.DEAD, wanted, chunk=self.queues_per_call)
-        return [data.dead_item_row(letter) if is_data else data.dead_task_row(letter) for letter in letters]
+        return letters
 
     # Scripts of the user's own.
 
@@ -269,6 +273,11 @@ class LoadedScript:
                 if "NOSCRIPT" not in str(error) and type(error).__name__ != "NoScriptError":
                     raise
         return client.execute_command("EVAL", self.script, *words)
+
+
+def deadletter_rows(letters: Iterable[Buried], is_data: bool) -> list[list[Any]]:
+    """The rows of `read_deadletter`."""
+    return [data.dead_item_row(letter) if is_data else data.dead_task_row(letter) for letter in letters]
 
 
 def task_row(where: Whereabouts) -> list[Any]:

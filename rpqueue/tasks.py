@@ -115,7 +115,9 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, as if it were not decorated."""
         if self.function is None:
-            raise TypeError(f"{self.name} is known by name only and cannot run in this process; enqueue it with execute()")
+            raise TypeError(
+                f"{self.name} is known by name only and cannot run in this process; enqueue it with execute()"
+            )
         return self.function(*args, **kwargs)
 
     def next(self, now: float | None = None) -> float | None:
@@ -180,15 +182,19 @@ class Task(Generic[P, R]):
         return messages.header_tail(self.vis_timeout, deliveries, flags)
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InlineTask:
+        value = self.start_inline(args, kwargs)
+        if inspect.isawaitable(value):
+            value = _run_coroutine(value)
+        return InlineTask(self, value, [list(args), kwargs])
+
+    def start_inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the function as ``execute_inline_now`` does. Takes the other options of `execute` out of *kwargs*."""
         for option in ("delay", "taskid", "_queue"):
             kwargs.pop(option, None)
         if not self.takes_attempts:
             kwargs.pop("_attempts", None)
         function: Callable[..., Any] = self.__call__
-        value = function(*args, **kwargs)
-        if inspect.isawaitable(value):
-            value = _run_coroutine(value)
-        return InlineTask(self, value, [list(args), kwargs])
+        return function(*args, **kwargs)
 
     def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask | InlineTask | None:
         """
@@ -200,14 +206,19 @@ class Task(Generic[P, R]):
         Returns:
             The new call, or None when no attempt is left.
         """
+        return self.execute(*args, **kwargs) if self.use_attempt(kwargs) else None
+
+    def use_attempt(self, kwargs: dict[str, Any]) -> bool:
+        """Put into *kwargs* what makes them those of the next try. Returns whether there is one."""
         left = kwargs.pop("_attempts", None)
         if left is None:
             left = CURRENT_TASK.attempts_left if CURRENT_TASK.name == self.name else self.attempts
         left = attempts_number(left, f"_attempts of {self.name}") - 1
         if left < 1:
-            return None
+            return False
+        kwargs["_attempts"] = left
         kwargs.setdefault("delay", self.retry_delay)
-        return self.execute(*args, _attempts=left, **kwargs)
+        return True
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:
@@ -313,7 +324,9 @@ class EnqueuedTask:
         seconds = 1e9 if timeout is None else messages.seconds(timeout, "timeout")
         [where] = yield from self._watch(is_over, seconds)
         if where.state not in OVER:
-            raise ResultTimeout(f"{self.name} {self.taskid}: expected it to end within {seconds:g} s, it is {status_of(where)}")
+            raise ResultTimeout(
+                f"{self.name} {self.taskid}: expected it to end within {seconds:g} s, it is {status_of(where)}"
+            )
         if where.state is State.CANCELLED:
             raise TaskCancelled(f"{self.name} {self.taskid} was cancelled before it started")
         if where.state in (State.FAILED, State.DEAD, State.LOST):

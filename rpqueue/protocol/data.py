@@ -6,7 +6,7 @@ Dead letters of many queues are found, taken and deleted by the flows in views.p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,10 +14,11 @@ from .. import messages
 from ..errors import RefusedInput
 from ..keys import QueueKeys
 from ..messages import Undecodable
+from ..states import State
 from . import scripts
-from .moves import Index, Rules, ms
-from .operation import Operation, Word
-from .views import Buried
+from .moves import Index, Reason, Rules, Taken, ms, put_back, release
+from .operation import Flow, Operation, Word
+from .views import Buried, giving_back_buried
 
 #: Leases that one call acks or extends; keeps each call to about a millisecond.
 PER_CALL = 1000
@@ -47,6 +48,33 @@ class Items(dict[str, Any]):
     def copy(self) -> Items:
         """The same items under the same leases."""
         return Items(self, self.tokens, self.ends_at)
+
+
+class Catch(NamedTuple):
+    """What one `Data.get_data` brought, and what has to be known to give it back."""
+
+    items: Items
+    lease_for: float  #: seconds; 0: they were taken for good; below 0: they were only looked at
+    haul: Haul | None = None
+    letters: Sequence[Buried] = ()  #: dead letters that were taken
+
+    def giving_back(self, keys: QueueKeys, index: Index, rules: Rules) -> Flow[None]:
+        """Leave everything as it was, for a consumer that went away before it had the items."""
+        if self.letters:
+            yield from giving_back_buried(self.letters, State.DEAD)
+        if self.haul is None or self.lease_for < 0:
+            return
+        # What could not be decoded is buried by now.
+        mine = [one for one in self.haul.messages if one[0].decode("utf-8", "backslashreplace") in self.items]
+        if mine and self.lease_for > 0:
+            leases: list[tuple[str, int | str, Reason]] = [(one[0].decode(), one[1], "unstarted") for one in mine]
+            yield from release(keys, index, leases, rules)
+        elif mine:
+            taken = [
+                Taken(message_id, message, f"{token + 1} 0 0 0" if token > 1 else "")
+                for message_id, token, message in mine
+            ]
+            yield from put_back(keys, index, State.READY, taken)
 
 
 class Unreadable(NamedTuple):

@@ -80,13 +80,19 @@ class Operation(Generic[T]):
 
 
 class Wait:
-    """Block until one of some lists holds something and take that, at most *timeout* seconds; None when nothing came."""
+    """
+    Block until one of some lists holds something and take that, at most *timeout* seconds; None when nothing came.
 
-    __slots__ = ("keys", "timeout")
+    *hand_on* is what to say to Redis when something was taken for somebody who no longer waits. Where nobody can go
+    away while waiting, as in a thread, it is not needed.
+    """
 
-    def __init__(self, keys: Sequence[bytes], timeout: float) -> None:
+    __slots__ = ("hand_on", "keys", "timeout")
+
+    def __init__(self, keys: Sequence[bytes], timeout: float, hand_on: Operation[Any] | None = None) -> None:
         self.keys = keys
         self.timeout = timeout
+        self.hand_on = hand_on
 
     def __iter__(self) -> Generator[Wait, Any, bytes | None]:
         """``token = yield from Wait(...)`` inside a flow."""
