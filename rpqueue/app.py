@@ -16,6 +16,8 @@ from .tasks import EnqueuedTask, Task
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .aio import Aio
+
 
 class App(Declaring, Calling, Queues, Flushing):
     """
@@ -29,6 +31,7 @@ class App(Declaring, Calling, Queues, Flushing):
 
     def __init__(self, url: str | None = None, prefix: str | None = None, settings: Settings | None = None) -> None:
         super().__init__(url, prefix, settings)
+        self.aio: Aio | None = None  #: the same verbs, awaited; made by `aio.of`
         # Each App has classes of its own, so that Data("x") and Task(...) know where they belong.
         mine = {"app": self, "__module__": "rpqueue"}
         self.Task = type("Task", (Task,), mine)

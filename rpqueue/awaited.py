@@ -1,0 +1,221 @@
+"""The classes of `aio`: calls of tasks, data queues and locks, whose verbs are awaited."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from . import tasks
+from .protocol.data import Catch, Items
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from types import TracebackType
+
+    from redis.asyncio import Redis
+    from typing_extensions import Self
+
+    from .aio import Aio
+    from .tasks import Task
+
+
+class EnqueuedTask:
+    """
+    One call of a task, seen from outside. See `rpqueue.EnqueuedTask`.
+
+    Args:
+        name: of the task.
+        taskid: id of the call.
+        queue: that it was enqueued into.
+        task: the Task, where this process has it.
+    """
+
+    face: ClassVar[Aio]
+
+    def __init__(self, name: str, taskid: str, queue: str | bytes, task: Task[..., Any] | None = None) -> None:
+        #: The same call, for code that does not await.
+        self.sync = self.face.app.EnqueuedTask(name, taskid, queue, task)
+        self.name, self.taskid, self.queue, self.task = self.sync.name, self.sync.taskid, self.sync.queue, task
+
+    def __repr__(self) -> str:
+        return repr(self.sync)
+
+    async def status(self) -> str:
+        """Where it is now: early, late, waiting, started, done, failed, dead, lost or cancelled."""
+        return tasks.status_of((await self.face.broker.execute(self.sync.whereabouts()))[0])
+
+    async def args(self) -> list[Any] | None:
+        """``[taskid, name, args, kwargs, available at]`` as long as it is in its queue; None afterwards."""
+        return tasks.args_of((await self.face.broker.execute(self.sync.whereabouts()))[0])
+
+    async def result(self) -> Any:
+        """What the task returned, if it is done and has save_results > 0; else None. See `get`."""
+        return tasks.result_in((await self.face.broker.execute(self.sync.whereabouts()))[0].outcome)
+
+    async def wait(self, timeout: float = 30) -> bool:
+        """Wait until it has at least started, or *timeout* seconds are over. Returns whether it has."""
+        return await self.face.broker.run(self.sync.waiting(timeout))
+
+    async def get(self, timeout: float | None = None) -> Any:
+        """
+        Wait until it is over and return what it returned.
+
+        Args:
+            timeout: seconds; None: for ever.
+
+        Raises:
+            TaskFailed: it raised, or was given up; `.error` has exception, traceback, host and pid.
+            TaskLost: its worker died, and it may be run at most once.
+            TaskCancelled: it was cancelled.
+            ResultTimeout: a TimeoutError; it may still end.
+        """
+        return await self.face.broker.run(self.sync.getting(timeout))
+
+    async def cancel(self) -> bool | int:
+        """Remove it if it has not started. True: it never runs. See `rpqueue.EnqueuedTask.cancel`."""
+        return await self.face.broker.run(self.sync.cancelling())
+
+
+class InlineTask:
+    """What ``execute(execute_inline_now=True)`` returns: a call that ran already. Has the face of an EnqueuedTask."""
+
+    def __init__(self, task: Task[..., Any], value: Any, args: list[Any]) -> None:
+        self.sync = tasks.InlineTask(task, value, args)
+        self.name, self.taskid, self.queue, self.task = self.sync.name, self.sync.taskid, self.sync.queue, task
+
+    async def status(self) -> str:
+        """It is done."""
+        return self.sync.status
+
+    async def args(self) -> list[Any]:
+        """``[args, kwargs]``."""
+        return self.sync.args
+
+    async def result(self) -> Any:
+        """What the function returned."""
+        return self.sync.result
+
+    async def wait(self, timeout: float = 30) -> bool:
+        """It has run."""
+        return self.sync.wait(timeout)
+
+    async def get(self, timeout: float | None = None) -> Any:
+        """What the function returned."""
+        return self.sync.get(timeout)
+
+    async def cancel(self) -> bool:
+        """Too late."""
+        return self.sync.cancel()
+
+
+class Data:
+    """A queue of items, or a view of dead letters or of a task queue. The arguments are those of `rpqueue.Data`."""
+
+    face: ClassVar[Aio]
+
+    def __init__(
+        self,
+        queue: str | bytes,
+        attempts: int = 1,
+        vis_timeout: float | timedelta = 0,
+        use_dead: bool | None = None,
+        is_tasks: bool = False,
+        is_dead: bool = False,
+    ) -> None:
+        #: The same queue, for code that does not await.
+        self.sync = self.face.app.Data(queue, attempts, vis_timeout, use_dead, is_tasks, is_dead)
+
+    def __repr__(self) -> str:
+        return repr(self.sync)
+
+    async def currently_available(self) -> tuple[int, int]:
+        """``(available, invisible)``: how many `get_data` would find now, and how many are leased or delayed."""
+        return await self.face.broker.run(self.sync.counting())
+
+    async def delete_all(self) -> int:
+        """Delete everything in the queue, and return how many that were; its dead letters stay."""
+        return await self.face.broker.run(self.sync.deleting())
+
+    async def put_data(
+        self,
+        data: Any,
+        use_dead: bool | None = None,
+        is_one: bool = False,
+        chunksize: int = 512,
+        delay: float | timedelta = 0,
+    ) -> list[str]:
+        """
+        Put items into the queue and return their ids. See `rpqueue.Data.put_data`.
+
+        Cancelled in between, it has put the chunks before, and the one that was under way.
+        """
+        return await self.face.broker.run(self.sync.putting(data, use_dead, is_one, chunksize, delay))
+
+    async def get_data(
+        self,
+        items: int = 1,
+        vis_timeout: float | timedelta | None = None,
+        get_timeout: float | timedelta | None = None,
+    ) -> Items:
+        """
+        Get items, oldest first, as ``{id: item}``. See `rpqueue.Data.get_data`.
+
+        Cancelled, it has got nothing: what was on its way goes back to the head of the queue, with no delivery counted.
+        """
+        flow = self.sync.catching(items, vis_timeout, get_timeout)
+        catch: Catch = await self.face.broker.run(flow, undo=self.sync.giving_back)
+        return catch.items
+
+    async def refresh_data(self, items: Any, vis_timeout: float | timedelta | None = None) -> list[str]:
+        """Let leases end *vis_timeout* seconds from now. Returns the ids of those that were held."""
+        return await self.face.broker.run(self.sync.refreshing(items, vis_timeout))
+
+    async def done_data(self, items: Any) -> list[str]:
+        """Say that leased items are done. Returns the ids of those that were held."""
+        return await self.face.broker.run(self.sync.finishing(items))
+
+
+class SimpleLock:
+    """
+    A lock that fails fast when it is held: ``async with aio.SimpleLock(None, "reports", 30) as lock: ...``.
+
+    The arguments are those of `rpqueue.SimpleLock`, but that *conn* is a client of redis.asyncio.
+    """
+
+    face: ClassVar[Aio]
+
+    def __init__(self, conn: Redis | None = None, name: str | bytes = "", duration: float | timedelta = 1) -> None:
+        self._conn = conn
+        self._lock = self.face.app.SimpleLock(None, name, duration)
+        self.name, self.duration = self._lock.name, self._lock.duration
+
+    def __repr__(self) -> str:
+        return repr(self._lock)
+
+    async def acquire(self) -> None:
+        """Take the lock. Raises NoLock when somebody holds it, be it this very object."""
+        await self.face.broker_for(self._conn).run(self._lock.acquiring(), undo=lambda _: self._lock.releasing())
+
+    async def refresh(self) -> None:
+        """Hold the lock for another *duration*, counted from now. Raises NoLock when it is not held any more."""
+        await self.face.broker_for(self._conn).run(self._lock.refreshing())
+
+    async def release(self) -> bool:
+        """Give the lock back. Returns whether it was still held; if not, nothing is done to who holds it now."""
+        return await self.face.broker_for(self._conn).run(self._lock.releasing())
+
+    async def __aenter__(self) -> Self:
+        await self.acquire()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            held = await self.release()
+        except Exception as failure:
+            if error is None:
+                raise
+            self._lock.warn_not_released(failure)
+            return
+        if not held:
+            self._lock.warn_ended_early()
