@@ -42,9 +42,7 @@ class Connection:
         if self.url is not None and said:
             names = ", ".join("--" + name.replace("unix_socket_path", "unixpath") for name in said)
             raise click.UsageError(f"--url: expected without {names}; write them into the URL")
-        url = self.url or (None if said else os.environ.get("RPQUEUE_URL") or None)
-        if url is not None:
-            said["url"] = url
+        is_elsewhere = bool(said)
         if self.pwprompt and self.password is None:
             self.password = click.prompt("Redis password", hide_input=True, err=True, default="", show_default=False)
         if self.password:
@@ -52,6 +50,10 @@ class Connection:
         waits = self.timeout if self.timeout is not None else timeout
         if waits is not None:
             said["socket_timeout"] = waits
+        # RPQUEUE_URL holds when nobody says anything: it does not stand against a module, nor against --host.
+        url = self.url or (os.environ.get("RPQUEUE_URL") if said and not is_elsewhere else None)
+        if url:
+            said["url"] = url
         if said:
             app.set_redis_connection_settings(**said)
 

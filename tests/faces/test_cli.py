@@ -512,6 +512,26 @@ def test_a_worker_runs_the_tasks_of_a_module_in_the_current_directory(
     assert "Traceback" not in log
 
 
+@pytest.mark.parametrize("speaker", ["the command line", "the module", "the environment"])
+def test_the_command_line_wins_over_the_module_and_the_module_over_the_environment(
+    app: App,
+    server: Server,
+    folder: Path,
+    start: Callable[..., subprocess.Popen[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    speaker: str,
+) -> None:
+    said = {"the command line": ("other", 1), "the module": ("test", server.port), "the environment": None}[speaker]
+    if said:
+        setup = f"rpqueue.set_key_prefix({said[0]!r})\nrpqueue.set_redis_connection_settings('127.0.0.1', {said[1]})\n"
+        (folder / "tasks.py").write_text(TASKS + setup)
+    monkeypatch.setenv("RPQUEUE_URL", server.url if speaker == "the environment" else "redis://127.0.0.1:1")
+    place = ["--url", server.url] if speaker == "the command line" else []
+    start("rpqueue.run", "--module=tasks", *place, *([] if speaker == "the module" else ["--prefix", "test"]))
+    wait_until(lambda: "tasks.double" in app.told_tasks(), timeout=20)
+    assert app.call_task("tasks.double", None, 1).get(15) == 2
+
+
 def test_a_worker_leaves_other_queues_than_those_named(
     app: App, server: Server, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
