@@ -38,6 +38,29 @@ if TYPE_CHECKING:
     from .flushing import Flushed
     from .tasks import Task
 
+__all__ = [
+    "Aio",
+    "Data",
+    "EnqueuedTask",
+    "SimpleLock",
+    "call_task",
+    "clear_queue",
+    "close",
+    "delete_item",
+    "execute",
+    "flush_tasks",
+    "get_page",
+    "known_queues",
+    "known_tasks",
+    "of",
+    "queue_sizes",
+    "read_deadletter",
+    "result",
+    "results",
+    "retry",
+    "set_priority",
+]
+
 
 class Aio:
     """
