@@ -334,7 +334,7 @@ class Fetcher:
         with self._change:
             if self._quiet.is_set() or instant - sent_at > self._fresh_for:
                 late, claims = claims, []
-            else:
+            elif claims:
                 self._last_pop = instant
                 self._buffer.extend(claims)
                 if self._followers:

@@ -16,6 +16,8 @@ log = logging.getLogger("rpqueue.worker")
 
 #: Seconds after which the registry is looked through again for recurring tasks.
 LOOK_AGAIN = 1.0
+#: Seconds until the first look, when no round has told Redis's clock yet.
+FIRST_LOOK = 0.05
 #: Slots of one schedule that one tick fires at most: a schedule that makes up for a day must not stop the others.
 MOST_SLOTS = 20
 
@@ -40,6 +42,8 @@ class Recurrer:
 
     def tick(self) -> float:
         """Fire what is due; returns the seconds until the next slot."""
+        if not self._fetcher.knows_time:
+            return FIRST_LOOK
         wait = LOOK_AGAIN
         for task in list(self.system.settings.registry.values()):
             if task.schedule is not None and (self._queues is None or task.queue in self._queues):

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from ..keys import Keys, QueueKeys
+from ..keys import QueueKeys
 from ..protocol.cycle import Round
 from ..system import System
 
@@ -20,7 +20,7 @@ class Route(Protocol):
     indexed: bool  #: whether the round gets the app's index, and so may learn of any queue
 
     def queues(self, also: Iterable[str]) -> list[QueueKeys]:
-        """The queues of the next round, highest priority first; *also* are visited in any case."""
+        """The queues of the next round, equal ones in random order; *also* are visited in any case."""
 
     def learn(self, reply: Round) -> None:
         """What the last round said of the queues."""
@@ -39,20 +39,18 @@ class AllQueues:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._priorities: dict[str, float] = {}
+        self._ready: list[tuple[str, float]] = []
         self._hints: list[str] = []
 
     def queues(self, also: Iterable[str]) -> list[QueueKeys]:
-        """Those with ready messages by priority, equal ones in random order so that none starves."""
-        names = dict.fromkeys([*self._priorities, *self._hints, *also])
-        unknown = float("inf")
-        order = sorted(names, key=lambda name: (self._priorities.get(name, unknown), random.random()))
-        keys: Keys = self._system.keys
-        return [keys.tasks(name) for name in order]
+        """The first of those with ready messages, and those that need a hand."""
+        first = sorted(self._ready, key=lambda one: (one[1], random.random()))[:ABREAST]
+        names = dict.fromkeys([*(name for name, _ in first), *self._hints, *also])
+        return [self._system.keys.tasks(name) for name in names]
 
     def learn(self, reply: Round) -> None:
         """The index's first ready queues, and those that need a hand."""
-        self._priorities = dict(reply.ready[:ABREAST])
+        self._ready = reply.ready
         self._hints = reply.hands
 
     def woken(self, token: bytes | None) -> None:
@@ -73,18 +71,14 @@ class NamedQueues:
     def __init__(self, system: System, names: Sequence[str]) -> None:
         self._system = system
         self.names = list(names)
-        self.priorities: dict[str, float] = {}  #: set by whoever asks Redis for them
 
     def queues(self, also: Iterable[str]) -> list[QueueKeys]:
-        """By priority, equal ones in random order."""
-        unknown = float("inf")
-        names = dict.fromkeys([*self.names, *also])
-        order = sorted(names, key=lambda name: (self.priorities.get(name, unknown), random.random()))
-        return [self._system.keys.tasks(name) for name in order]
+        """All of them."""
+        names = dict.fromkeys([*random.sample(self.names, len(self.names)), *also])
+        return [self._system.keys.tasks(name) for name in names]
 
     def learn(self, reply: Round) -> None:
-        """Priorities, as far as the index names them."""
-        self.priorities.update((name, priority) for name, priority in reply.ready if name in self.names)
+        """Nothing: the script knows the priorities."""
 
     def woken(self, token: bytes | None) -> None:
         """All are visited anyway."""

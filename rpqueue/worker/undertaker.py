@@ -23,8 +23,8 @@ class Undertaker:
     Gives back, reports or acks everything in dead processes' ledgers, at once instead of when the leases end.
 
     What had not started goes to the head of its queue. What was running counts as a crash: it runs again, or is listed
-    as lost when it may run at most once. What had run to its end, and keeps no outcome, is acked. Doing it twice changes
-    nothing, because each of these ends the lease.
+    as lost when it may run at most once. What had run to its end, and keeps no outcome, is acked. Doing it twice
+    changes nothing, because each of these ends the lease.
 
     Args:
         system: keys and settings.

@@ -15,6 +15,7 @@ import psutil
 import redis
 
 from rpqueue import App
+from rpqueue.protocol import moves
 from rpqueue.states import State
 from rpqueue.tasks import EnqueuedTask, Task
 from tests.servers import Server, wait_until
@@ -22,6 +23,14 @@ from tests.worker import jobs
 
 #: Seconds in which what should happen at once happens on a busy machine.
 SOON = 20.0
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, seen to by its parent or not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class WorkerProcess:
@@ -148,6 +157,7 @@ class Bench:
         log_level: str = "INFO",
         alone: bool = False,
         ready: bool = True,
+        dies_with_claims: bool = False,
         **settings: Any,
     ) -> WorkerProcess:
         """
@@ -158,6 +168,7 @@ class Bench:
             without: names of tasks that it does not know.
             alone: execute_task_threads, without supervisor.
             ready: wait until it works.
+            dies_with_claims: the first process that gets messages dies before it can write down which.
             settings: for this worker only.
         """
         options: dict[str, Any] = {"queues": queues, "wait_per_thread": wait / threads}
@@ -170,6 +181,7 @@ class Bench:
             "run": "execute_task_threads" if alone else "execute_tasks",
             "options": options,
             "log_level": log_level,
+            "dies_with_claims": dies_with_claims,
         }
         worker = WorkerProcess(self, config, self._logs / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)
@@ -183,6 +195,15 @@ class Bench:
             worker.kill()
             print(f"---- {worker.log_file.name}\n{worker.log[-6000:]}")
         self.app.broker.close()
+
+    def together(self, *calls: tuple[Task[..., Any], Any], queue: str = "default") -> list[EnqueuedTask]:
+        """Enqueue calls of tasks, one argument each, at one instant."""
+        made = [task.call((argument,), {"_queue": queue}) for task, argument in calls]
+        pairs = [(operation.args[-2], operation.args[-1]) for operation, _ in made]
+        keys = self.app.task_keys(queue)
+        tail = calls[0][0].header_tail()
+        self.app.broker.execute(moves.enqueue(keys, self.app.index, pairs, tail=tail))
+        return [enqueued for _, enqueued in made]
 
     # What happened.
 
@@ -233,6 +254,4 @@ class Bench:
 
     def redrive(self, grave: State, queue: str = "default") -> list[str]:
         """Put what is buried back into its queue."""
-        from rpqueue.protocol import moves
-
         return self.app.broker.execute(moves.redrive(self.app.task_keys(queue), self.app.index, grave))

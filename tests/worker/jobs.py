@@ -20,6 +20,8 @@ from typing import Any
 import redis
 
 from rpqueue import CURRENT_TASK, App
+from rpqueue.worker import fetcher
+from rpqueue.worker.claims import decode
 
 #: Where notes go, and where held jobs wait for their go; not under any App's prefix.
 NOTES, GO = "test-notes", "test-go:"
@@ -100,6 +102,10 @@ def boom(label: str = "", **kwargs: Any) -> None:
     raise ValueError(f"boom {label}")
 
 
+def unfit() -> Any:
+    return {1, 2, 3}
+
+
 async def boom_async(label: str = "") -> None:
     note(label, "start")
     await asyncio.sleep(0)
@@ -109,6 +115,11 @@ async def boom_async(label: str = "") -> None:
 def crash(label: str = "") -> None:
     note(label, "start")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def segfault(label: str = "") -> None:
+    note(label, "start")
+    ctypes.string_at(0)
 
 
 def leave(label: str = "") -> None:
@@ -152,6 +163,14 @@ def declare(app: App, jobs: list[list[Any]]) -> None:
         getattr(app, kind)(*first, name=name, **rest)(run)
 
 
+def die_first(claimed: list[Any], *rest: Any) -> Any:
+    """In place of `decode`, which is the first to see what a round has brought."""
+    if claimed and client().set("test-died", 1, ex=600, nx=True):
+        note("", "died")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(claimed, *rest)
+
+
 def after_fork() -> None:
     note("after_fork", "forked")
 
@@ -162,6 +181,8 @@ def main(config: dict[str, Any]) -> None:
     for name, value in config["settings"].items():
         setattr(app.settings, name, after_fork if name == "after_fork" else value)
     declare(app, config["jobs"])
+    if config["dies_with_claims"]:
+        fetcher.decode = die_first
     getattr(app, config["run"])(**config["options"])
     note("", "stopped")
 

@@ -23,4 +23,5 @@ local function bury(q, id, grave, reason, now, keep, flags)
   end
   redis.call('HINCRBY', q.stats, grave, 1)
   if has(flags, WATCHED) then publish(q, id, grave) end
+  publish(q, '', grave)
 end
