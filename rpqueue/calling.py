@@ -86,13 +86,13 @@ class Calling(System):
 
     def knowing_tasks(self) -> Flow[dict[str, tasks.Task[..., Any]]]:
         """All of `known_tasks`: those of this process, and the others as workers told of them."""
-        told = yield from command(_read_registry, "HGETALL", self.keys.app.registry)
+        told = yield from command(read_registry, "HGETALL", self.keys.app.registry)
         others = {name: options for name, options in told.items() if name not in self.settings.registry}
         return {**self.settings.registry, **{name: self._told_task(name, options) for name, options in others.items()}}
 
     def told_tasks(self) -> dict[str, dict[str, Any]]:
         """``{name: options}`` of the tasks that workers told to Redis."""
-        return self.broker.execute(command(_read_registry, "HGETALL", self.keys.app.registry))
+        return self.broker.execute(command(read_registry, "HGETALL", self.keys.app.registry))
 
     def call_task(
         self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any
@@ -128,11 +128,11 @@ class Calling(System):
         return enqueued
 
     def result(self, taskid: str, conn: Redis | None = None) -> Any:
-        """What the task with that id returned; None while it has not, or when its result was not saved or has expired."""
+        """What the task with that id returned; None while it has not, or when it was not saved or has expired."""
         return self.results([taskid], conn)[0]
 
     def results(self, taskids: Iterable[str], conn: Redis | None = None) -> list[Any]:
-        """What the tasks with these ids returned, in order; None for each that has no result. Any queue is looked in."""
+        """What the tasks with these ids returned, in order, None where there is no result. Any queue is looked in."""
         return self.broker_for(conn).run(self.fetching(list(taskids)))
 
     def fetching(self, taskids: list[str]) -> Flow[list[Any]]:
@@ -151,7 +151,8 @@ class Calling(System):
         return [result_in(found.get(taskid, b"")) for taskid in ids]
 
 
-def _read_registry(reply: Any) -> dict[str, dict[str, Any]]:
+def read_registry(reply: Any) -> dict[str, dict[str, Any]]:
+    """The registry hash, as redis-py hands it over by either protocol."""
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     return {name.decode(): json.loads(options) for name, options in pairs}
 

@@ -96,7 +96,7 @@ class Declaring(System):
         use_dead: bool = False,
     ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]:
         """
-        Run a function every *run_every* seconds (int, float or timedelta), once per slot however many workers there are.
+        Run a function every *run_every* seconds (or timedelta), once per slot however many workers there are.
 
         Args:
             run_every: at least MINIMUM_DELAY unless *low_delay_okay*.
@@ -175,11 +175,13 @@ class Declaring(System):
 
         return decorate
 
-    def _declare(self, function: Callable[P, R], name: str | None, queue: str | bytes | None, **options: Any) -> tasks.Task[P, R]:
+    def _declare(
+        self, function: Callable[P, R], name: str | None, queue: str | bytes | None, **options: Any
+    ) -> tasks.Task[P, R]:
         if isinstance(function, tasks.Task):
-            raise RefusedInput(f"task: expected a function, got {function!r}, which is a task already; use its .function")
+            raise RefusedInput(f"task: expected a function, got the task {function!r}; use its .function")
         if not callable(function):
-            raise WrongType(f"task: expected a function, got {function!r}; options are given by name, as in @task(queue=...)")
+            raise WrongType(f"task: expected a function, got {function!r}; give options by name: @task(queue=...)")
         full_name = name or task_name(function)
         other = self.settings.registry.get(full_name)
         if other is not None and not _same_function(other.function, function):

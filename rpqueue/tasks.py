@@ -344,7 +344,7 @@ class EnqueuedTask:
         Remove it if it has not started.
 
         Returns:
-            True: it never runs. False: it is running, over, or unknown. -1: it had ended, and its saved result is deleted.
+            True: it never runs. False: it is running, over, or unknown. -1: it had ended; its saved result is deleted.
         """
         return self.app.broker.run(self.cancelling())
 
@@ -401,7 +401,7 @@ def status_of(where: Whereabouts) -> str:
 
 
 def args_of(where: Whereabouts) -> list[Any] | None:
-    """A message in the form that get_page shows, ``[taskid, name, args, kwargs, available at]``; None when it is gone."""
+    """A message as get_page shows it, ``[taskid, name, args, kwargs, available at]``; None when it is gone."""
     if not where.message:
         return None
     header, _, body = where.message.partition(b"|")

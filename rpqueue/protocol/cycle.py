@@ -54,7 +54,7 @@ def cycle(
     rules: Rules,
 ) -> Operation[Round]:
     """
-    Ack, promote, reap and claim over *queues*, highest priority first.
+    Ack, promote, reap and claim over *queues*; claim by priority, from equal ones in the order given.
 
     Args:
         app: holds the index, given when *indexed*.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..keys import AppKeys
 from . import scripts
 from .moves import ms
-from .operation import Operation, Stamp, Word
+from .operation import Operation, Stamp, Word, command
 
 
 class Beat(NamedTuple):
@@ -24,6 +24,16 @@ def beat(app: AppKeys, beats: Sequence[Beat], forget_after: float) -> Operation[
     for one in beats:
         words += one
     return Operation(scripts.load("beat"), (app.workers, app.beats), words, lambda now: int(now) / 1000)
+
+
+def redis_time() -> Operation[float]:
+    """Redis's clock, in seconds since the epoch."""
+
+    def read(reply: Any) -> float:
+        seconds, micros = reply
+        return int(seconds) + int(micros) / 1e6
+
+    return command(read, "TIME")
 
 
 class Unread(NamedTuple):

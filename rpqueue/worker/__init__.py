@@ -42,7 +42,10 @@ def execute_tasks(
     system.settings.execute_tasks = True
     number = _count(processes, "processes")
     import_module(system, module)
-    Supervisor(system, names, threads, number, wait).run()
+    try:
+        Supervisor(system, names, threads, number, wait).run()
+    finally:
+        system.settings.execute_tasks = False
 
 
 def execute_task_threads(
@@ -62,7 +65,7 @@ def execute_task_threads(
     put_back = orders.listen()
     ledger = Ledger()
     worker = Worker(system, names, slots, wait, ledger, orders)
-    broker, alive = system.broker.prompt(), {os.getpid(): time.time()}
+    broker, alive = system.broker.prompt(), {os.getpid(): time.monotonic()}
     presence = Presence(system, broker, names, slots, lambda: alive)
     duties = Duties(Heartbeat(system, broker, lambda: [ledger]), presence)
     beating = threading.Thread(target=_beat, args=(duties, worker.stopping), name="rpqueue-heartbeat", daemon=True)
@@ -70,6 +73,7 @@ def execute_task_threads(
     try:
         worker.run()
     finally:
+        system.settings.execute_tasks = False
         put_back()
         beating.join(1.0)
         with contextlib.suppress(RedisError):

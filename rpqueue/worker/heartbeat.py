@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..broker import Broker
 from ..protocol import moves
-from ..protocol.workers import Beat, beat
+from ..protocol.workers import Beat, beat, redis_time
 from ..system import System
 from .ledger import Held, Ledger
 
@@ -75,7 +75,7 @@ class Presence:
         broker: carries what is said to Redis.
         queues: that they work on; None: all.
         threads: of each.
-        alive: asked at each tick for their process ids, and when each started (epoch seconds).
+        alive: asked at each tick for their process ids, and when each started (monotonic seconds).
     """
 
     def __init__(
@@ -103,8 +103,9 @@ class Presence:
         self._tell({})
 
     def _tell(self, alive: Mapping[int, float]) -> None:
+        drift = self.broker.execute(redis_time()) - time.monotonic()
         beats = [
-            Beat(self._id(pid), json.dumps({**self._info, "pid": pid, "started_at": started_at}))
+            Beat(self._id(pid), json.dumps({**self._info, "pid": pid, "started_at": round(drift + started_at, 3)}))
             for pid, started_at in alive.items()
         ]
         beats += [Beat(self._id(pid), "") for pid in self._told.difference(alive)]

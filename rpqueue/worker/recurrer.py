@@ -45,7 +45,7 @@ class Recurrer:
         if not self._fetcher.knows_time:
             return FIRST_LOOK
         wait = LOOK_AGAIN
-        for task in list(self.system.settings.registry.values()):
+        for task in dict.fromkeys(self.system.settings.registry.values()):  # one task may have two names
             if task.schedule is not None and (self._queues is None or task.queue in self._queues):
                 wait = min(wait, self._tend(task))
         return max(wait, 0.0)

@@ -40,28 +40,36 @@ class Orders:
     def _level(self) -> int:
         return max(self._heard, *(other() for other in self._others))
 
-    def listen(self, *, interrupt: bool = True) -> Callable[[], None]:
+    def listen(
+        self, *, interrupt: bool = True, stacks: Callable[[int, FrameType | None], object] | None = None
+    ) -> Callable[[], None]:
         """
         Take the stop signals, and SIGUSR2, which prints every thread's stack. Only the main thread can.
 
         Args:
             interrupt: whether SIGINT counts. A terminal sends it to the supervisor's children too, who ignore it.
+            stacks: handles SIGUSR2 instead, for a process that has others print theirs too.
 
         Returns:
             What puts the former handlers back.
         """
         if threading.current_thread() is not threading.main_thread():
             return lambda: None
+        stacks_before = signal.getsignal(signal.SIGUSR2)
         before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         for number in STOP_SIGNALS:
             signal.signal(number, self._hear if interrupt or number != signal.SIGINT else signal.SIG_IGN)
-        if sys.__stderr__ is not None:
+        if stacks is not None:
+            signal.signal(signal.SIGUSR2, stacks)
+        elif sys.__stderr__ is not None:
+            # Not through a handler of ours: this one works when the main thread never comes back to Python code.
             faulthandler.register(signal.SIGUSR2, file=sys.__stderr__, all_threads=True, chain=False)
 
         def put_back() -> None:
             for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
             faulthandler.unregister(signal.SIGUSR2)
+            signal.signal(signal.SIGUSR2, stacks_before if stacks_before is not None else signal.SIG_DFL)
 
         return put_back
 

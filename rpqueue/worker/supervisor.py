@@ -8,6 +8,7 @@ they held. It runs no task itself and has one thread only, so that it can fork a
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import select
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 
 from ..errors import RedisError
 from ..system import System
@@ -46,7 +48,6 @@ class Child:
     ledger: Ledger = field(default_factory=Ledger)
     pid: int = 0
     started_at: float = 0.0  #: monotonic
-    born_at: float = 0.0  #: epoch seconds
     pause: float = 0.0  #: before it is started again
     start_at: float = 0.0  #: monotonic; when to start it
 
@@ -93,7 +94,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until told to stop and all children have ended."""
-        put_back = self.orders.listen()
+        put_back = self.orders.listen(stacks=self._print_stacks)
         with self._deaths() as death:
             try:
                 while not self.orders.quit:
@@ -111,6 +112,12 @@ class Supervisor:
         with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
             self.presence.leave()
 
+    def _print_stacks(self, number: int, frame: FrameType | None) -> None:
+        faulthandler.dump_traceback(all_threads=True)
+        for child in self.children:
+            if child.is_alive:
+                os.kill(child.pid, signal.SIGUSR2)
+
     def _start_who_is_due(self) -> None:
         for child in self.children:
             if not child.is_alive and time.monotonic() >= child.start_at:
@@ -122,7 +129,7 @@ class Supervisor:
         pid = os.fork()
         if pid == 0:
             self._be_a_worker(child.ledger, parent)
-        child.pid, child.started_at, child.born_at = pid, time.monotonic(), time.time()
+        child.pid, child.started_at = pid, time.monotonic()
         self.duties.hasten(self.presence)
         log.info("worker process started", extra={"pid": pid})
 
@@ -194,7 +201,7 @@ class Supervisor:
             _drain(death)
 
     def _alive(self) -> dict[int, float]:
-        return {child.pid: child.born_at for child in self.children if child.is_alive}
+        return {child.pid: child.started_at for child in self.children if child.is_alive}
 
     @contextlib.contextmanager
     def _deaths(self) -> Iterator[int]:

@@ -7,7 +7,6 @@ gives back what waits behind slow tasks, sends late acks, fires schedules, and l
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -15,12 +14,10 @@ import time
 from collections.abc import Sequence
 from enum import Enum
 
-from ..broker import Broker
-from ..calling import FORGET_AFTER, told
 from ..protocol import moves
 from ..protocol.moves import Reason
-from ..protocol.operation import as_is, command
 from ..system import System
+from .announcer import Announcer
 from .fetcher import Fetcher
 from .ledger import Ledger, Stage
 from .patience import Patience, Stopped
@@ -31,6 +28,7 @@ from .route import route_for
 from .runner import Runner
 from .service import Duties
 from .signals import Orders
+from .unparker import Unparker
 
 log = logging.getLogger("rpqueue.worker")
 
@@ -152,68 +150,3 @@ class Worker:
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         log.info("worker is %s", phase.value, extra={"pid": os.getpid()})
-
-
-class Announcer:
-    """Tells Redis's registry which tasks this process knows, so that others can call them by name."""
-
-    def __init__(self, system: System, broker: Broker) -> None:
-        self.system = system
-        self.broker = broker
-        self._told: set[str] = set()
-
-    def tick(self) -> float:
-        """Tell what is new."""
-        settings, registry = self.system.settings, self.system.keys.app.registry
-        now = time.time()
-        fresh = {
-            name: told(task, now)
-            for name, task in list(settings.registry.items())
-            if name not in self._told and task.function is not None
-        }
-        if fresh:
-            words = [word for pair in fresh.items() for word in pair]
-            self.broker.execute(command(as_is, "HSET", registry, *words))
-            if not self._told and settings.redis_task_registry_auto_clear and not settings.keep_redis_task_registry:
-                self._forget(now)
-            self._told.update(fresh)
-        return 1.0 if fresh else 5.0
-
-    def _forget(self, now: float) -> None:
-        registry = self.system.keys.app.registry
-        entries = self.broker.execute(command(as_is, "HGETALL", registry))
-        pairs = entries.items() if isinstance(entries, dict) else zip(entries[::2], entries[1::2], strict=True)
-        old = [name for name, entry in pairs if now - json.loads(entry).get("told_at", 0) > FORGET_AFTER]
-        if old:
-            self.broker.execute(command(as_is, "HDEL", registry, *old))
-
-
-class Unparker:
-    """Puts parked messages back when this process knows their task."""
-
-    #: Seconds between two looks.
-    INTERVAL = 30.0
-    #: Queues that one call looks at.
-    AT_ONCE = 500
-
-    def __init__(self, system: System, broker: Broker, queues: list[str] | None) -> None:
-        self.system = system
-        self.broker = broker
-        self.queues = queues
-
-    def tick(self) -> float:
-        """Look through the parked messages of this worker's queues."""
-        broker, known = self.broker, self.system.settings.registry
-        names = self.queues
-        if names is None:
-            names = [
-                name.decode() for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))
-            ]
-        queues = [self.system.task_keys(name) for name in names]
-        for first in range(0, len(queues), self.AT_ONCE):
-            for keys, parked in broker.execute(moves.parked(queues[first : first + self.AT_ONCE])):
-                ids = [message_id for message_id, task in parked.items() if task in known]
-                if ids:
-                    broker.execute(moves.unpark(keys, self.system.index, ids))
-                    log.info("parked messages are back", extra={"queue": keys.name, "count": len(ids)})
-        return self.INTERVAL

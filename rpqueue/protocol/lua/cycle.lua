@@ -2,7 +2,7 @@
 --
 -- KEYS[1]      memo          string  this worker's last round
 -- KEYS[2..5]   index         queues, ready_queues, due_queues, wake of the app; only when ARGV[8] is 1
--- KEYS[..]     queue         one block of twelve (QueueKeys.block) for every queue, highest priority first
+-- KEYS[..]     queue         one block of twelve (QueueKeys.block) for every queue; equal ones are claimed from in this order
 -- KEYS[..]     outcomes      string  one for every ack that keeps an outcome, in the order of the acks
 -- ARGV[1]      number        int     of this round in its session
 -- ARGV[2]      worker_ttl    int     ms of lease that a claim gives, unless the message asks for less
@@ -48,6 +48,22 @@ for n = 1, count do
   queues[n] = {q = queue_at(first_queue + 12 * (n - 1)), name = name, ids = ids, tokens = tokens, keeps = keeps}
 end
 
+-- The numbers of the queues by their priority of this moment, which may have changed since the caller asked; those of
+-- equal priority stay in the caller's order. Without the index that order holds for all.
+local function by_priority()
+  local order, names = {}, {}
+  for n = 1, count do order[n], names[n] = n, queues[n].name end
+  if indexed and count > 1 then
+    local priorities = redis.call('ZMSCORE', KEYS[2], unpack(names))
+    for n = 1, count do priorities[n] = tonumber(priorities[n] or 'inf') or math.huge end
+    table.sort(order, function(a, b)
+      if priorities[a] ~= priorities[b] then return priorities[a] < priorities[b] end
+      return a < b
+    end)
+  end
+  return order
+end
+
 local stale, claimed = {}, {}
 local before = recall(KEYS[1], number)
 if before then
@@ -86,18 +102,19 @@ else
     end
     promote(q, now, limit)
     reap(q, now, limit, rules)
-    if wanted > 0 then
-      local got = claim(q, wanted, now, worker_ttl, true)
-      wanted = wanted - #got
-      if #got > 0 then
-        changed = true
-        redis.call('HINCRBY', q.stats, 'claimed', #got)
-        for _, lease in ipairs(got) do
-          claimed[#claimed + 1] = {n, lease[1], lease[2], lease[3], lease[4]}
-          leases[#leases + 1] = {queue.name, lease[1], lease[2], n}
-          local _, _, _, flags = header_of(lease[3])
-          if flags and #claimed <= starting and has(flags, WATCHED) then publish(q, lease[1], 'started') end
-        end
+  end
+  for _, n in ipairs(wanted > 0 and by_priority() or {}) do
+    local q = queues[n].q
+    local got = wanted > 0 and claim(q, wanted, now, worker_ttl, true) or {}
+    wanted = wanted - #got
+    if #got > 0 then
+      changed = true
+      redis.call('HINCRBY', q.stats, 'claimed', #got)
+      for _, lease in ipairs(got) do
+        claimed[#claimed + 1] = {n, lease[1], lease[2], lease[3], lease[4]}
+        leases[#leases + 1] = {queues[n].name, lease[1], lease[2], n}
+        local _, _, _, flags = header_of(lease[3])
+        if flags and #claimed <= starting and has(flags, WATCHED) then publish(q, lease[1], 'started') end
       end
     end
   end
@@ -116,7 +133,11 @@ for n = 1, count do
 end
 local ready, hands = {}, {}
 if indexed then
-  ready = redis.call('ZRANGE', KEYS[3], 0, 15, 'WITHSCORES')
+  -- Where many queues are equally first, another part of them is told each time, so that none starves.
+  local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
+  local equal = first and redis.call('ZCOUNT', KEYS[3], first, first) or 0
+  local from = equal > 16 and tonumber(number) % (equal - 15) or 0
+  ready = redis.call('ZRANGE', KEYS[3], from, from + 15, 'WITHSCORES')
   hands = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, 16)
   local earliest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2]
   earliest = earliest and tonumber(earliest)

@@ -39,7 +39,7 @@ class Coroutines:
         self._blocking = ThreadPoolExecutor(max_workers=4, thread_name_prefix="rpqueue-async-steps")
 
     def submit(self, claim: Claim, patience: float) -> bool:
-        """Start a coroutine. False when no slot was free for *patience* seconds, and the claim is left to the caller."""
+        """Start a coroutine. False: no slot was free for *patience* seconds, and the claim is left to the caller."""
         if not self._room.acquire(timeout=patience):
             return False
         self._running[claim] = None

@@ -1,0 +1,50 @@
+"""Unparker: puts parked messages back when this process knows their task."""
+
+from __future__ import annotations
+
+import logging
+
+from ..broker import Broker
+from ..protocol import moves
+from ..protocol.operation import as_is, command
+from ..system import System
+
+log = logging.getLogger("rpqueue.worker")
+
+
+class Unparker:
+    """
+    Looks through the parked messages of a worker's queues, when it starts and now and then.
+
+    Args:
+        system: registry and keys.
+        broker: carries what is said to Redis.
+        queues: of this worker; None: all.
+    """
+
+    #: Seconds between two looks.
+    INTERVAL = 30.0
+    #: Queues that one call looks at.
+    AT_ONCE = 500
+
+    def __init__(self, system: System, broker: Broker, queues: list[str] | None) -> None:
+        self.system = system
+        self.broker = broker
+        self.queues = queues
+
+    def tick(self) -> float:
+        """Look through the parked messages of this worker's queues."""
+        broker, known = self.broker, self.system.settings.registry
+        names = self.queues
+        if names is None:
+            names = [
+                name.decode() for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))
+            ]
+        queues = [self.system.task_keys(name) for name in names]
+        for first in range(0, len(queues), self.AT_ONCE):
+            for keys, parked in broker.execute(moves.parked(queues[first : first + self.AT_ONCE])):
+                ids = [message_id for message_id, task in parked.items() if task in known]
+                if ids:
+                    broker.execute(moves.unpark(keys, self.system.index, ids))
+                    log.info("parked messages are back", extra={"queue": keys.name, "count": len(ids)})
+        return self.INTERVAL
