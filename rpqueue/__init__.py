@@ -31,7 +31,7 @@ REENTRY_RETRY: int
 EXECUTE_TASKS: bool
 KEEP_REDIS_TASK_REGISTRY: bool
 REDIS_TASK_REGISTRY_AUTO_CLEAR: bool
-LOG_LEVEL: str | int
+LOG_LEVEL: str | int | None
 SUCCESS_LOG_LEVEL: str | int
 AFTER_FORK: Callable[[], object] | None
 SHOULD_QUIT: MutableMapping[int, int]

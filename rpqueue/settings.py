@@ -97,6 +97,10 @@ def _truth(value: Any, what: str) -> bool:
     return bool(value)
 
 
+def _level_or_none(value: Any, what: str) -> int | None:
+    return None if value is None else logs.level(value, what)
+
+
 def _any(value: Any, what: str) -> Any:
     return value
 
@@ -128,7 +132,9 @@ class Settings:
     redis_task_registry_auto_clear = Setting(
         lambda: True, _truth, "Forget tasks in Redis's registry that no worker has known for a week."
     )
-    log_level = Setting(lambda: "debug", logs.level, "Level of the worker's own log records.")
+    log_level = Setting(
+        lambda: None, _level_or_none, 'Level that a worker gives the logger "rpqueue"; None: as logging is configured.'
+    )
     success_log_level = Setting(lambda: "debug", logs.level, "Level of 'task finished' log records.")
     after_fork = Setting(
         lambda: None, _any, "Called without arguments in each worker process after its fork; None: nothing."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -39,7 +40,7 @@ def execute_tasks(
     wait = messages.seconds(wait_per_thread, "wait_per_thread") * threads
     if not hasattr(os, "fork"):
         raise RefusedInput("execute_tasks: expected a system with fork(), as Linux and macOS are")
-    system.settings.execute_tasks = True
+    _begin(system)
     number = _count(processes, "processes")
     import_module(system, module)
     try:
@@ -59,7 +60,7 @@ def execute_task_threads(
     names = _names(queues)
     slots = _count(threads, "threads")
     wait = messages.seconds(wait_per_thread, "wait_per_thread") * slots
-    system.settings.execute_tasks = True
+    _begin(system)
     import_module(system, module)
     orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
     put_back = orders.listen()
@@ -78,6 +79,13 @@ def execute_task_threads(
         beating.join(1.0)
         with contextlib.suppress(RedisError):
             presence.leave()
+
+
+def _begin(system: System) -> None:
+    system.settings.execute_tasks = True
+    level = system.settings.log_level
+    if level is not None:
+        logging.getLogger("rpqueue").setLevel(level)
 
 
 def _beat(duties: Duties, stopping: threading.Event) -> None:
