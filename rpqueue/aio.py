@@ -35,6 +35,7 @@ from .states import State
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from . import enqueued
     from .flushing import Flushed
     from .tasks import Task
 
@@ -159,8 +160,8 @@ class Aio:
         if task.app is not self.app:
             raise WrongType(f"task: expected one of {self.app!r}, got {task!r} of {task.app!r}; use aio.of(its App)")
 
-    def _awaited(self, enqueued: tasks.EnqueuedTask) -> classes.EnqueuedTask:
-        return self.EnqueuedTask(enqueued.name, enqueued.taskid, enqueued.queue, enqueued.task)
+    def _awaited(self, call: enqueued.EnqueuedTask) -> classes.EnqueuedTask:
+        return self.EnqueuedTask(call.name, call.taskid, call.queue, call.task)
 
     # Whole queues.
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from .calling import Calling
 from .data import Data
 from .declaring import Declaring
+from .enqueued import EnqueuedTask
 from .flushing import Flushing
 from .locks import SimpleLock
 from .queues import Queues
 from .settings import Settings
-from .tasks import EnqueuedTask, Task
+from .tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import tasks
+from . import enqueued
 from .protocol.data import Catch, Items
 
 if TYPE_CHECKING:
@@ -41,15 +41,15 @@ class EnqueuedTask:
 
     async def status(self) -> str:
         """Where it is now: early, late, waiting, started, done, failed, dead, lost or cancelled."""
-        return tasks.status_of((await self.face.broker.execute(self.sync.whereabouts()))[0])
+        return enqueued.status_of((await self.face.broker.execute(self.sync.whereabouts()))[0])
 
     async def args(self) -> list[Any] | None:
         """``[taskid, name, args, kwargs, available at]`` as long as it is in its queue; None afterwards."""
-        return tasks.args_of((await self.face.broker.execute(self.sync.whereabouts()))[0])
+        return enqueued.args_of((await self.face.broker.execute(self.sync.whereabouts()))[0])
 
     async def result(self) -> Any:
         """What the task returned, if it is done and has save_results > 0; else None. See `get`."""
-        return tasks.result_in((await self.face.broker.execute(self.sync.whereabouts()))[0].outcome)
+        return enqueued.result_in((await self.face.broker.execute(self.sync.whereabouts()))[0].outcome)
 
     async def wait(self, timeout: float = 30) -> bool:
         """Wait until it has at least started, or *timeout* seconds are over. Returns whether it has."""
@@ -79,7 +79,7 @@ class InlineTask:
     """What ``execute(execute_inline_now=True)`` returns: a call that ran already. Has the face of an EnqueuedTask."""
 
     def __init__(self, task: Task[..., Any], value: Any, args: list[Any]) -> None:
-        self.sync = tasks.InlineTask(task, value, args)
+        self.sync = enqueued.InlineTask(task, value, args)
         self.name, self.taskid, self.queue, self.task = self.sync.name, self.sync.taskid, self.sync.queue, task
 
     async def status(self) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import tasks
+from .enqueued import EnqueuedTask as Enqueued
+from .enqueued import result_in
 from .errors import UnknownTask, did_you_mean
 from .keys import name_text
 from .protocol.operation import Flow, as_is, command
 from .system import System
-from .tasks import result_in
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -50,7 +51,7 @@ class Calling(System):
     """An App's verbs around calls by name and results by id."""
 
     Task: type[tasks.Task[..., Any]]
-    EnqueuedTask: type[tasks.EnqueuedTask]
+    EnqueuedTask: type[Enqueued]
 
     @property
     def known_tasks(self) -> KnownTasks:
@@ -94,9 +95,7 @@ class Calling(System):
         """``{name: options}`` of the tasks that workers told to Redis."""
         return self.broker.execute(command(read_registry, "HGETALL", self.keys.app.registry))
 
-    def call_task(
-        self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any
-    ) -> tasks.EnqueuedTask:
+    def call_task(self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any) -> Enqueued:
         """
         Enqueue a task by name; this process need not have imported it.
 
@@ -114,7 +113,7 @@ class Calling(System):
 
     def calling(
         self, name: str, queue: str | bytes | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Flow[tasks.EnqueuedTask]:
+    ) -> Flow[Enqueued]:
         """What `call_task` says to Redis."""
         verify = kwargs.pop("_verify_call", True)
         try:

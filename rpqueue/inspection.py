@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import messages
+from .enqueued import status_of
 from .errors import RefusedInput, did_you_mean
 from .keys import QueueKeys, name_text
 from .messages import Flags, Undecodable
@@ -22,7 +23,6 @@ from .protocol.moves import Whereabouts
 from .protocol.operation import Flow, as_is, command
 from .queues import row_count
 from .states import GRAVES, State
-from .tasks import status_of
 
 if TYPE_CHECKING:
     from .app import App

@@ -1,4 +1,4 @@
-"""Task: a function that can be run later by a worker. EnqueuedTask: one call of it, seen from outside."""
+"""Task: a function that can be run later by a worker."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from . import messages
-from .errors import RefusedInput, ResultTimeout, TaskCancelled, TaskFailed, TaskLost, WrongType
-from .keys import QueueKeys, name_text
+from .enqueued import EnqueuedTask, InlineTask
+from .errors import RefusedInput, WrongType
+from .keys import name_text
 from .messages import Flags
 from .protocol import moves
-from .protocol.moves import Whereabouts
-from .protocol.operation import Flow, Operation, Watch
+from .protocol.operation import Operation
 from .running import CURRENT_TASK
 from .schedule import Schedule
-from .states import State
 
 if TYPE_CHECKING:
     from .app import App
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: States from which a message does not move by itself.
-OVER = frozenset({State.DONE, State.FAILED, State.DEAD, State.LOST, State.CANCELLED, None})
 
 
 def attempts_number(value: Any, what: str) -> int:
@@ -236,190 +232,3 @@ def _run_coroutine(awaitable: Any) -> Any:
         return await awaitable
 
     return asyncio.run(whole())
-
-
-class EnqueuedTask:
-    """
-    One call of a task, seen from outside.
-
-    Args:
-        name: of the task.
-        taskid: id of the call.
-        queue: that it was enqueued into.
-        task: the Task, where this process has it.
-    """
-
-    app: ClassVar[App]
-
-    def __init__(self, name: str, taskid: str, queue: str | bytes, task: Task[..., Any] | None = None) -> None:
-        self.name = name
-        self.taskid = name_text(taskid, "taskid")
-        self.queue = name_text(queue, "queue")
-        self.task = task
-
-    def __repr__(self) -> str:
-        return f"<EnqueuedTask taskid={self.taskid} queue={self.queue} function={self.name}>"
-
-    @property
-    def keys(self) -> QueueKeys:
-        """The keys of its queue."""
-        return self.app.task_keys(self.queue)
-
-    def whereabouts(self) -> Operation[list[Whereabouts]]:
-        """Asks where it is."""
-        return moves.whereabouts(self.keys, [self.taskid])
-
-    @property
-    def status(self) -> str:
-        """
-        Where it is now.
-
-        Returns:
-            ``early`` (due later), ``late`` (was due, has not started), ``waiting``, ``started``, ``done``, ``failed``,
-            ``dead``, ``lost`` or ``cancelled``. ``done`` is also said when nothing is known any more, since a task
-            without save_results leaves nothing behind.
-        """
-        return status_of(self.app.broker.execute(self.whereabouts())[0])
-
-    @property
-    def args(self) -> list[Any] | None:
-        """``[taskid, name, args, kwargs, available at]`` as long as it is in its queue; None afterwards."""
-        return args_of(self.app.broker.execute(self.whereabouts())[0])
-
-    @property
-    def result(self) -> Any:
-        """What the task returned, if it is done and has save_results > 0; else None. See `get`."""
-        return result_in(self.app.broker.execute(self.whereabouts())[0].outcome)
-
-    def wait(self, timeout: float = 30) -> bool:
-        """Block until it has at least started, or *timeout* seconds are over. Returns whether it has."""
-        return self.app.broker.run(self.waiting(timeout))
-
-    def waiting(self, timeout: float) -> Flow[bool]:
-        """What `wait` says to Redis."""
-        seconds = messages.seconds(timeout, "timeout")
-        [where] = yield from self._watch(has_started, seconds)
-        return has_started([where])
-
-    def get(self, timeout: float | None = None) -> Any:
-        """
-        Block until it is over and return what it returned.
-
-        Args:
-            timeout: seconds; None: for ever.
-
-        Returns:
-            The value; None for a task without save_results.
-
-        Raises:
-            TaskFailed: it raised, or was given up; `.error` has exception, traceback, host and pid.
-            TaskLost: its worker died, and it may be run at most once.
-            TaskCancelled: it was cancelled.
-            ResultTimeout: a TimeoutError; it may still end.
-        """
-        return self.app.broker.run(self.getting(timeout))
-
-    def getting(self, timeout: float | None) -> Flow[Any]:
-        """What `get` says to Redis."""
-        seconds = 1e9 if timeout is None else messages.seconds(timeout, "timeout")
-        [where] = yield from self._watch(is_over, seconds)
-        if where.state not in OVER:
-            raise ResultTimeout(
-                f"{self.name} {self.taskid}: expected it to end within {seconds:g} s, it is {status_of(where)}"
-            )
-        if where.state is State.CANCELLED:
-            raise TaskCancelled(f"{self.name} {self.taskid} was cancelled before it started")
-        if where.state in (State.FAILED, State.DEAD, State.LOST):
-            raise failure_of(self.name, where)
-        return result_in(where.outcome)
-
-    def _watch(self, over: Callable[[list[Whereabouts]], bool], timeout: float) -> Watch[list[Whereabouts]]:
-        channels = [self.keys.events + self.taskid.encode()]
-        if self.task is None or not self.task.save_results:
-            channels.append(self.keys.events)  # its own end is not published; that of its round is
-        return Watch(channels, self.whereabouts(), over, timeout)
-
-    def cancel(self) -> bool | int:
-        """
-        Remove it if it has not started.
-
-        Returns:
-            True: it never runs. False: it is running, over, or unknown. -1: it had ended; its saved result is deleted.
-        """
-        return self.app.broker.run(self.cancelling())
-
-    def cancelling(self) -> Flow[bool | int]:
-        """What `cancel` says to Redis."""
-        answer = yield from moves.cancel(self.keys, self.taskid, self.app.settings.remember_cancelled)
-        return answer if answer == -1 else bool(answer)
-
-
-class InlineTask:
-    """What ``execute(execute_inline_now=True)`` returns: a call that ran already. Has the face of an EnqueuedTask."""
-
-    status = "done"
-    taskid = "inline"
-
-    def __init__(self, task: Task[..., Any], value: Any, args: list[Any]) -> None:
-        self.task, self.name, self.queue = task, task.name, task.queue
-        self.result = value
-        self.args = args
-
-    def wait(self, timeout: float = 30) -> bool:
-        """It has run."""
-        return True
-
-    def get(self, timeout: float | None = None) -> Any:
-        """What the function returned."""
-        return self.result
-
-    def cancel(self) -> bool:
-        """Too late."""
-        return False
-
-
-def has_started(answer: list[Whereabouts]) -> bool:
-    """Whether a message was taken by a worker, or is over."""
-    return answer[0].state is State.LEASED or is_over(answer)
-
-
-def is_over(answer: list[Whereabouts]) -> bool:
-    """Whether a message does not move by itself any more."""
-    return answer[0].state in OVER
-
-
-def status_of(where: Whereabouts) -> str:
-    """The word of `EnqueuedTask.status` for it."""
-    if where.state is State.LEASED:
-        return "started"
-    if where.state is State.SCHEDULED:
-        return "early" if where.at > where.now else "late"
-    if where.state in (State.READY, State.PARKED):
-        flags = messages.parse_header(where.message.partition(b"|")[0])[3]
-        return "late" if Flags.DELAYED in flags else "waiting"
-    return str(where.state or State.DONE)
-
-
-def args_of(where: Whereabouts) -> list[Any] | None:
-    """A message as get_page shows it, ``[taskid, name, args, kwargs, available at]``; None when it is gone."""
-    if not where.message:
-        return None
-    header, _, body = where.message.partition(b"|")
-    name, args, kwargs = messages.decode_task(body)
-    return [where.id, name, args, kwargs, messages.parse_header(header)[0]]
-
-
-def result_in(outcome: bytes) -> Any:
-    """The value in a kept outcome; None when there is none."""
-    return messages.decode(outcome, "outcome").get("result") if outcome else None
-
-
-def failure_of(name: str, where: Whereabouts) -> TaskFailed:
-    """The exception to raise for a message that was given up."""
-    error = messages.decode(where.error, "error record") if where.error else {}
-    text = f"{name} {where.id}: {where.state} ({where.reason or 'given up'})"
-    if error.get("exception"):
-        text += f": {error['exception']}: {error.get('message', '')}"
-    if error.get("traceback"):
-        text += f"\n\n{error['traceback']}"
-    return (TaskLost if where.state is State.LOST else TaskFailed)(text, error)

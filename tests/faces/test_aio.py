@@ -122,7 +122,7 @@ def test_verbs_of_a_task_take_the_task_first(name: str) -> None:
 @pytest.mark.parametrize("name", ["Data", "EnqueuedTask", "SimpleLock", "InlineTask"])
 def test_objects_of_both_faces_have_the_same_verbs(name: str) -> None:
     ours = getattr(awaited, name)
-    theirs = rpqueue.tasks.InlineTask if name == "InlineTask" else getattr(rpqueue, name).__mro__[1]
+    theirs = rpqueue.enqueued.InlineTask if name == "InlineTask" else getattr(rpqueue, name).__mro__[1]
     assert shape(ours) == shape(theirs)
     members = {one: getattr(theirs, one) for one in public(theirs) - {"app", "keys", "warn_ended_early"}}
     verbs = {one: member for one, member in members.items() if not is_plumbing(member)}
@@ -520,7 +520,9 @@ async def test_a_subscription_is_made_again_when_it_is_lost(app: App, face: Aio,
     getting = asyncio.create_task(call.get(20))
     channel = call.sync.keys.events + call.taskid.encode()
     await until(lambda: client.pubsub_numsub(channel)[0][1])
+    lost = [one["id"] for one in client.client_list(_type="pubsub")]
     client.client_kill_filter(_type="pubsub")
+    await until(lambda: [one for one in client.client_list(_type="pubsub") if one["id"] not in lost])
     await until(lambda: client.pubsub_numsub(channel)[0][1])
     opened.set()
     assert time.time() - await getting < 1.0

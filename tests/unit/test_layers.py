@@ -34,6 +34,7 @@ LEVELS = {
     "app": HELD,
     "calling": HELD,
     "data": HELD,
+    "enqueued": HELD,
     "declaring": HELD,
     "flushing": HELD,
     "locks": HELD,

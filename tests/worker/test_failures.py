@@ -8,6 +8,7 @@ import pytest
 
 from rpqueue.errors import TaskFailed
 from rpqueue.states import State
+from tests.servers import wait_until
 from tests.worker.harness import SOON, Bench
 
 
@@ -157,6 +158,7 @@ def test_a_task_is_known_by_name_where_it_was_never_imported(bench: Bench) -> No
     boom = bench.task("boom", use_dead=True, queue="far")
     bench.start()
     stranger = type(bench.app)(bench.server.url, bench.prefix)
+    wait_until(lambda: boom.name in stranger.known_tasks, description="the worker told Redis its tasks")
     call = stranger.known_tasks[boom.name].execute("x")
     assert call.queue == "far"
     with pytest.raises(TaskFailed):
