@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import errors
 from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
+from .listeners import Listeners
 from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, run
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Broker:
         self._client = client
         self.is_users = client is not None
         self._waiting: Redis | None = None
+        self.listeners = Listeners(lambda: self.waiting.pubsub())
         self.sessions = Sessions()
         self.awaited: dict[AbstractEventLoop, AsyncBroker] = {}  #: see broker_aio.py
 
@@ -189,28 +191,29 @@ class Broker:
     def watch(self, step: Watch[T]) -> T:
         """Ask until the answer satisfies, listening for news in between."""
         ends_at = time.monotonic() + step.timeout
-        answer = self.execute(step.question)
-        if step.is_over(answer) or step.timeout <= 0:
-            return answer
-        listener: Any = self.waiting.pubsub(ignore_subscribe_messages=False)
-        try:
-            listener.subscribe(*step.channels)
-            while True:
-                try:
-                    listener.get_message(timeout=max(0.0, min(ends_at - time.monotonic(), LONGEST_BLOCK)))
-                except Exception as error:
-                    if not isinstance(translate(error, self.label), errors.RedisUnavailable):
-                        raise translate(error, self.label) from error
-                    listener.reset()
-                    listener.subscribe(*step.channels)
+        if step.timeout <= 0:
+            return self.execute(step.question)
+        while True:
+            try:
+                with self.listeners.on(step.channels) as listener:
+                    while True:
+                        answer = self.execute(step.question)
+                        left = ends_at - time.monotonic()
+                        if step.is_over(answer) or left <= 0:
+                            return answer
+                        listener.hear(min(left, LONGEST_BLOCK))
+            except Exception as error:
+                meant = translate(error, self.label)
+                if was_answered(meant) or time.monotonic() >= ends_at:
+                    raise meant from error
+                # The listening connection broke, or Redis is away. Asking tells which; it raises when Redis is away.
                 answer = self.execute(step.question)
-                if step.is_over(answer) or time.monotonic() >= ends_at:
+                if step.is_over(answer):
                     return answer
-        finally:
-            listener.close()
 
     def close(self) -> None:
         """Close the connections that this Broker opened. It opens new ones when it is used again."""
+        self.listeners.close()
         if self._waiting is not None:
             if self._waiting is not self._client:
                 _hang_up(self._waiting)

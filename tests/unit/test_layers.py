@@ -27,6 +27,7 @@ LEVELS = {
     "broker_aio": SERVER,
     "connections": SERVER,
     "embedded": SERVER,
+    "listeners": SERVER,
     "waiting_aio": SERVER,
     "__init__": HELD,
     "aio": HELD,
