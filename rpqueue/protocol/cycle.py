@@ -47,6 +47,7 @@ def cycle(
     acks: dict[str, list[Ack]],
     *,
     indexed: bool,
+    yields: bool = False,
     lease_for: float,
     wanted: int,
     starting: int,
@@ -61,6 +62,7 @@ def cycle(
         queues: every queue that *acks* names must be among them.
         acks: ``{queue name: [Ack]}``.
         indexed: False on Cluster, where *queues* is one queue.
+        yields: whether to claim nothing from a queue while one that is not among *queues* is to go before it.
         lease_for: seconds that a claim leases for, unless the message asks for less.
         wanted: most messages to claim.
         starting: how many of these start at once, so that their waiters are told.
@@ -70,7 +72,7 @@ def cycle(
     keys: list[bytes] = [app.queues, app.ready_queues, app.due_queues, app.wake] if indexed else []
     outcomes: list[bytes] = []
     words: list[Word] = [str(ms(lease_for)), str(wanted), str(starting), str(limit)]
-    words += (str(rules.poison), str(rules.keep), "1" if indexed else "0", str(len(queues)))
+    words += (str(rules.poison), str(rules.keep), str(indexed + yields), str(len(queues)))
     for queue in queues:
         keys += queue.block
         plain, full = [], []

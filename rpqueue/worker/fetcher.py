@@ -299,6 +299,7 @@ class Fetcher:
             self.route.queues(acks),
             acks,
             indexed=self.route.indexed,
+            yields=self.route.yields,
             lease_for=settings.worker_ttl,
             wanted=wanted,
             starting=self._followers + 1,

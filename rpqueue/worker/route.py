@@ -17,7 +17,8 @@ ABREAST = 4
 class Route(Protocol):
     """Which queues the next round visits."""
 
-    indexed: bool  #: whether the round gets the app's index, and so may learn of any queue
+    indexed: bool  #: whether the round gets the app's index
+    yields: bool  #: whether queues that `queues` does not name may have to go first
 
     def queues(self, also: Iterable[str]) -> list[QueueKeys]:
         """The queues of the next round, equal ones in random order; *also* are visited in any case."""
@@ -35,7 +36,7 @@ class Route(Protocol):
 class AllQueues:
     """Any queue that has something to do, found by the app's index."""
 
-    indexed = True
+    indexed = yields = True
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -66,7 +67,7 @@ class AllQueues:
 class NamedQueues:
     """Only these queues, all of them in every round."""
 
-    indexed = True
+    indexed, yields = True, False
 
     def __init__(self, system: System, names: Sequence[str]) -> None:
         self._system = system

@@ -74,10 +74,10 @@ def cycle(
     limit: int = 100,
     poison: int = 3,
     keep: int = 100,
-    indexed: bool = True,
+    indexed: int = 1,
     number: int | None = None,
 ) -> Round:
-    """`done` and `full` are acks of the first queue; `acks` has those of queues by name."""
+    """`done` and `full` are acks of the first queue; `acks` has those of queues by name. indexed 2: see the script."""
     first = queues[0]
     said = dict(acks or {}) or {first.name: (done, full)}
     words: list[Any] = []

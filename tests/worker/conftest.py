@@ -36,6 +36,12 @@ def bench(server: Server, redis_client: redis.Redis, make_bench: Callable[..., B
 
 
 @pytest.fixture
+def own_bench(own_server: Server, make_bench: Callable[..., Bench]) -> Bench:
+    """A Bench on a private server, to kill and to pause."""
+    return make_bench(own_server)
+
+
+@pytest.fixture
 def quick(server: Server, redis_client: redis.Redis, make_bench: Callable[..., Bench]) -> Bench:
     """A Bench whose workers count as dead after a second."""
     return make_bench(server, worker_ttl=1.0)

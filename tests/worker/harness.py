@@ -15,9 +15,10 @@ import psutil
 import redis
 
 from rpqueue import App
+from rpqueue.enqueued import EnqueuedTask
 from rpqueue.protocol import moves
 from rpqueue.states import State
-from rpqueue.tasks import EnqueuedTask, Task
+from rpqueue.tasks import Task
 from tests.servers import Server, wait_until
 from tests.worker import jobs
 
@@ -197,8 +198,10 @@ class Bench:
         self.app.broker.close()
 
     def together(self, *calls: tuple[Task[..., Any], Any], queue: str = "default") -> list[EnqueuedTask]:
-        """Enqueue calls of tasks, one argument each, at one instant."""
-        made = [task.call((argument,), {"_queue": queue}) for task, argument in calls]
+        """Enqueue calls of tasks at one instant, each with its one argument or its list of arguments."""
+        made = [
+            task.call(tuple(said) if isinstance(said, list) else (said,), {"_queue": queue}) for task, said in calls
+        ]
         pairs = [(operation.args[-2], operation.args[-1]) for operation, _ in made]
         keys = self.app.task_keys(queue)
         tail = calls[0][0].header_tail()

@@ -7,6 +7,7 @@ They run in worker processes that `harness.Bench` starts by ``python -m tests.wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import logging
@@ -84,6 +85,23 @@ async def hold_async(label: str) -> str:
     return label
 
 
+async def cleans_up(label: str) -> None:
+    note(label, "start")
+    try:
+        await asyncio.sleep(HELD)
+    finally:
+        note(label, "cleaned up")
+
+
+def quit_soon(app: App, name: str) -> Any:
+    """A task that stops its own worker, every process of it."""
+
+    def run() -> None:
+        app.settings.should_quit[0] = 1
+
+    return run
+
+
 def nap(label: str, seconds: float) -> None:
     note(label, "start")
     time.sleep(seconds)
@@ -150,8 +168,8 @@ def fail_until_zero(app: App, name: str) -> Any:
     return run
 
 
-#: Functions that are made for an App, since they call their own task.
-MADE = {"fail_until_zero": fail_until_zero}
+#: Functions that are made for an App, since they need it.
+MADE = {"fail_until_zero": fail_until_zero, "quit_soon": quit_soon}
 
 
 def declare(app: App, jobs: list[list[Any]]) -> None:
@@ -184,7 +202,8 @@ def main(config: dict[str, Any]) -> None:
     if config["dies_with_claims"]:
         fetcher.decode = die_first
     getattr(app, config["run"])(**config["options"])
-    note("", "stopped")
+    with contextlib.suppress(redis.RedisError):
+        note("", "stopped")
 
 
 if __name__ == "__main__":

@@ -134,4 +134,3 @@ def test_a_claim_that_was_never_written_down_is_given_back(bench: Bench) -> None
     assert bench.labels() == [str(number) for number in range(5)]
     for call in calls:
         bench.until(call, "done")
-
