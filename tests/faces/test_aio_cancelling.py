@@ -14,7 +14,7 @@ import pytest
 
 from rpqueue import App, aio, data
 from rpqueue.aio import Aio
-from rpqueue.broker_aio import WIDTH
+from rpqueue.broker_aio import WIDTH, Gate
 from rpqueue.errors import NoLock
 from tests.faces.test_aio import asynchronous, until
 from tests.servers import Server
@@ -124,21 +124,6 @@ async def test_items_find_those_who_still_wait(face: Aio, vis_timeout: float) ->
 
 @pytest.mark.usefixtures("seed")
 @asynchronous
-async def test_dead_letters_that_a_cancelled_reader_took_are_dead_again(face: Aio) -> None:
-    dead = face.Data("box", is_dead=True)
-    await dead.put_data(range(MANY))
-    got = await storm(
-        dead.get_data(3) if number % 2 else face.read_deadletter(delete=True, limit=3, is_data=True)
-        for number in range(MANY // 8)
-    )
-    rows = [row for found in got if found for row in (found.values() if isinstance(found, dict) else found)]
-    while left := await face.read_deadletter(delete=True, limit=1000, is_data=True):
-        rows += left
-    assert sorted(row[2] for row in rows) == list(range(MANY))
-
-
-@pytest.mark.usefixtures("seed")
-@asynchronous
 async def test_every_reply_goes_to_its_own_caller(app: App, face: Aio) -> None:
     @app.task(name="job", save_results=60)
     def job(number: int) -> None: ...
@@ -175,6 +160,71 @@ async def test_those_who_wait_for_results_leave_the_others_in_peace(app: App, fa
 
 
 # ---- One at a time.
+
+
+async def cancelled_during(face: Aio, script: str, verb: Coroutine[Any, Any, Any]) -> None:
+    """Cancel a verb while its call of *script* is under way."""
+    task, broker = asyncio.ensure_future(verb), face.broker
+    call = broker.call
+
+    async def calling(step: Any) -> Any:
+        if step.script is not None and step.script.name == script:
+            task.cancel()
+        return await call(step)
+
+    broker.call = calling  # type: ignore[method-assign]
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    finally:
+        broker.call = call  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("reads_letters", [True, False])
+@asynchronous
+async def test_dead_letters_that_a_cancelled_reader_took_are_dead_again(face: Aio, reads_letters: bool) -> None:
+    dead = face.Data("box", is_dead=True)
+    await dead.put_data(range(5))
+    before = await face.read_deadletter(is_data=True)
+    verb: Coroutine[Any, Any, Any] = (
+        face.read_deadletter(delete=True, limit=3, is_data=True) if reads_letters else dead.get_data(3)
+    )
+    await cancelled_during(face, "purge", verb)
+    assert await face.read_deadletter(is_data=True) == before
+
+
+@pytest.mark.parametrize("vis_timeout", [0, 60])
+@asynchronous
+async def test_a_get_that_is_cancelled_while_it_buries_what_it_cannot_read_gives_back_the_rest(
+    app: App, face: Aio, vis_timeout: float
+) -> None:
+    box = face.Data("box", vis_timeout=vis_timeout)
+    [_, spoilt, _] = await box.put_data(["a", "b", "c"])
+    app.get_connection().hset(box.sync.keys.messages, spoilt, b"no message of ours")
+    await cancelled_during(face, "quarantine", box.get_data(3))
+    assert list((await box.get_data(3, vis_timeout=-1)).values()) == ["a", "c"]
+    assert await face.Data("box", is_dead=True).currently_available() == (1, 0)
+
+
+@asynchronous
+async def test_no_delivery_is_counted_for_what_comes_back(face: Aio) -> None:
+    box = face.Data("box", vis_timeout=60, attempts=2)
+    await box.put_data(["a"])
+    for _ in range(3):
+        await cancelled_during(face, "lease", box.get_data())
+    assert list((await box.get_data()).values()) == ["a"]
+
+
+@asynchronous
+async def test_a_gate_lets_the_next_in_when_the_first_leaves_just_as_it_may_enter() -> None:
+    gate = Gate(1)
+    await gate.enter()
+    first, second = (asyncio.create_task(gate.enter()) for _ in range(2))
+    await asyncio.sleep(0)
+    gate.leave()
+    first.cancel()
+    await asyncio.wait_for(second, 5)
+    assert first.cancelled()
 
 
 async def cancelled_while_redis_stands_still(server: Server, verb: Awaitable[Any]) -> float:
@@ -249,8 +299,10 @@ async def test_a_token_for_somebody_who_left_goes_to_the_next_process(
     with pytest.raises(asyncio.CancelledError):
         await waiting
     # The blocking command of the one who left stands first in Redis's line.
+    started = time.monotonic()
     await face.Data("box").put_data([1])
     assert list((await other).values()) == [1]
+    assert time.monotonic() - started < 5  # not only at the end of its get_timeout
 
 
 @asynchronous
@@ -269,8 +321,10 @@ async def test_a_token_that_comes_just_as_somebody_leaves_goes_to_the_next_corou
         first.cancel()
 
     monkeypatch.setattr(line, "_give", give_and_cancel)
+    started = time.monotonic()
     await box.put_data([1])
     assert list((await second).values()) == [1]
+    assert time.monotonic() - started < 5
     with pytest.raises(asyncio.CancelledError):
         await first
 
