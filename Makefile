@@ -3,13 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check docs clean
+.PHONY: help demo test check docs bench bench-check clean
 
 help:
 	@echo 'make demo [ARGS=--kill]   a real job on a server of its own'
 	@echo 'make test                 every test'
 	@echo 'make check                format, lint, types, layers'
 	@echo 'make docs                 the documentation, into docs/_build'
+	@echo 'make bench [ALL=1]        rpqueue beside other queues, into docs/benchmarks (an hour; ARGS=--help)'
+	@echo 'make bench-check          the quick part; fails when a goal is missed'
 	@echo 'make clean                remove what the above have made'
 
 demo: $(VENV)/.installed-demo
@@ -24,8 +26,14 @@ check: $(VENV)/.installed-test
 docs: $(VENV)/.installed-docs
 	scripts/docs
 
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks $(if $(ALL),--peers=all) --out docs/benchmarks $(ARGS)
+
+bench-check: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks --quick --check $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # A stamp per set of extras: the second run starts at once, a changed pyproject.toml installs again. Editable, so
 # that worker processes started in other directories import this checkout and not a copy of it.
