@@ -10,6 +10,7 @@ What has waited longer than that behind a slow task is given back to the head of
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -63,6 +64,8 @@ class Fetcher:
         self._idle = 0  #: slots without work
         self._followers = 0  #: those of them that wait for the one that waits in Redis
         self._somebody_waits = False  #: a slot waits in Redis
+        self._blocked_until = math.inf  #: monotonic instant up to which that one waits
+        self._watched_until = math.inf  #: instant that one of the others watches for
         self._last_pop = 0.0
         self._fresh_for = 0.0  #: seconds after the last pop for which the buffer's leases need no second thought
         self._limit = 0  #: claim-ahead in messages
@@ -234,22 +237,37 @@ class Fetcher:
         """
         Block until there may be work. One slot waits in Redis, the others for that one.
 
-        A follower that takes the waiter's place needs no round first: what came meanwhile has left a token.
+        A follower that takes the waiter's place needs no round first: what came meanwhile has left a token. But who has
+        learned of an instant before which the waiter does not come back watches for that himself.
         """
         with self._change:
             while self._somebody_waits and not self._buffer and not self._quiet.is_set():
-                self._followers += 1
-                self._change.wait()
-                self._followers -= 1
+                if 0 < self._due < min(self._blocked_until, self._watched_until):
+                    if self._watch(self._due):
+                        return
+                else:
+                    self._follow(None)
             if self._buffer or self._quiet.is_set():
                 return
-            self._somebody_waits = True
+            self._somebody_waits, self._blocked_until = True, math.inf
         try:
             self._wait_in_redis()
         finally:
             with self._change:
                 self._somebody_waits = False
                 self._change.notify()
+
+    def _watch(self, instant: float) -> bool:
+        """Follow, at most until *instant*. Returns whether it has come."""
+        self._watched_until = instant
+        self._follow(instant - time.monotonic())
+        self._watched_until = math.inf
+        return time.monotonic() >= instant
+
+    def _follow(self, timeout: float | None) -> None:
+        self._followers += 1
+        self._change.wait(timeout)
+        self._followers -= 1
 
     def _wait_in_redis(self) -> None:
         for _ in range(QUIET_BLOCKS):
@@ -258,6 +276,7 @@ class Fetcher:
                 block = min(block, self._due - time.monotonic())
             if block <= 0 or self._quiet.is_set():
                 return
+            self._blocked_until = time.monotonic() + block
             try:
                 token = self.patience.broker.wait(self.route.wake_keys(), block)
             except RedisError:

@@ -1,4 +1,4 @@
-"""cycle.lua: from which queue a round claims first, and that it yields to more urgent ones that the caller did not name."""
+"""cycle.lua: from which queue a round claims first, and that it yields to more urgent ones that were not named."""
 
 from __future__ import annotations
 
