@@ -310,10 +310,12 @@ async def test_a_token_that_comes_just_as_somebody_leaves_goes_to_the_next_corou
     face: Aio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "LONGEST_BLOCK", 30.0)
-    box, client = face.Data("box"), face.app.get_connection()
-    first, second = (asyncio.create_task(box.get_data(get_timeout=10)) for _ in range(2))
-    await until(lambda: client.info("clients")["blocked_clients"] == 1)
-    [line] = face.broker._lines._lines.values()
+    box, lines = face.Data("box"), face.broker._lines._lines
+    first = asyncio.create_task(box.get_data(get_timeout=10))
+    await until(lambda: [line for line in lines.values() if len(line._places) == 1])
+    second = asyncio.create_task(box.get_data(get_timeout=10))
+    await until(lambda: [line for line in lines.values() if len(line._places) == 2])
+    [line] = lines.values()
     give = line._give
 
     def give_and_cancel(token: bytes | None) -> None:
