@@ -22,8 +22,9 @@ class Unparker:
         queues: of this worker; None: all.
     """
 
-    #: Seconds between two looks.
-    INTERVAL = 30.0
+    #: Seconds between two looks; and after one that found something, since a worker that does not know the task may have
+    #: been quicker to claim it again.
+    INTERVAL, SOON = 30.0, 1.0
     #: Queues that one call looks at.
     AT_ONCE = 500
 
@@ -40,11 +41,13 @@ class Unparker:
             names = [
                 name.decode() for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))
             ]
+        next_look = self.INTERVAL
         queues = [self.system.task_keys(name) for name in names]
         for first in range(0, len(queues), self.AT_ONCE):
             for keys, parked in broker.execute(moves.parked(queues[first : first + self.AT_ONCE])):
                 ids = [message_id for message_id, task in parked.items() if task in known]
                 if ids:
                     broker.execute(moves.unpark(keys, self.system.index, ids))
+                    next_look = self.SOON
                     log.info("parked messages are back", extra={"queue": keys.name, "count": len(ids)})
-        return self.INTERVAL
+        return next_look

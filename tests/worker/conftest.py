@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.conftest import default_flavour
 from tests.servers import Server
 from tests.worker.harness import Bench
 
@@ -33,6 +34,16 @@ def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 def bench(server: Server, redis_client: redis.Redis, make_bench: Callable[..., Bench]) -> Bench:
     """A Bench on the shared server, which is empty, with the default settings."""
     return make_bench(server)
+
+
+@pytest.fixture(scope="module")
+def module_bench(shared_servers: Callable[[str], Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A Bench for all tests of a module, in a database of its own that nobody flushes."""
+    server = Server(default_flavour())
+    bench = Bench(server, tmp_path_factory.mktemp("logs"), "test")
+    yield bench
+    bench.close()
+    server.close()
 
 
 @pytest.fixture
