@@ -97,7 +97,7 @@ def encode(value: Any, what: str, limit: int = MAX_MESSAGE_BYTES) -> bytes:
         limit: most bytes that the JSON may have; 0 sets no limit.
     """
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=True)
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise UnserializableValue(
             f"{what}: expected a value that JSON can carry, got {_short(value)} ({error})"
@@ -118,7 +118,7 @@ def decode(body: bytes, what: str = "message body", limit: int = 0) -> Any:
     if limit and len(body) > limit:
         raise Undecodable(f"{what}: expected at most {limit} bytes (MAX_MESSAGE_BYTES), got {len(body)}")
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"{what}: expected JSON, got {body[:80]!r} ({error})") from error
 
@@ -144,6 +144,11 @@ def decode_task(body: bytes, limit: int = 0) -> tuple[str, list[Any], dict[str, 
 
 def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
+
+
+# json.dumps() and json.loads() with options make a new one for every call.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _short(value: Any) -> str:
