@@ -22,8 +22,8 @@ class Unparker:
         queues: of this worker; None: all.
     """
 
-    #: Seconds between two looks; and after one that found something, since a worker that does not know the task may have
-    #: been quicker to claim it again.
+    #: Seconds between two looks; and after one that found something, since a worker that does not know the task may
+    #: have been quicker to claim it again.
     INTERVAL, SOON = 30.0, 1.0
     #: Queues that one call looks at.
     AT_ONCE = 500

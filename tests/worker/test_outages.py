@@ -1,0 +1,160 @@
+"""Redis goes away, comes back, forgets scripts, drops connections: nothing is lost, and workers go on by themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from rpqueue.errors import RedisError
+from tests.servers import wait_until
+from tests.worker.harness import SOON, Bench
+
+
+class Load(threading.Thread):
+    """Enqueues calls under known ids until told to stop; each is sent until Redis says that it has it."""
+
+    def __init__(self, bench: Bench, name: str) -> None:
+        super().__init__()
+        self.bench, self.task_name = bench, name
+        self.stopping = threading.Event()
+        self.sent: list[str] = []
+
+    def run(self) -> None:
+        task = self.bench.app.get_task(self.task_name)
+        number = 0
+        while not self.stopping.is_set():
+            label = f"{self.task_name} {number}"
+            while True:
+                try:
+                    task.execute(label, taskid=label)
+                    break
+                except RedisError:
+                    self.stopping.wait(0.02)
+            self.sent.append(label)
+            number += 1
+
+
+@contextlib.contextmanager
+def load(bench: Bench, *names: str) -> Iterator[list[Load]]:
+    threads = [Load(bench, name) for name in names]
+    for thread in threads:
+        thread.start()
+    try:
+        yield threads
+    finally:
+        for thread in threads:
+            thread.stopping.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def runs(bench: Bench) -> Counter[str]:
+    """How often each call ran, by label."""
+    return Counter({label.decode(): int(number) for label, number in bench.client.hgetall("test-counts").items()})
+
+
+def progress(bench: Bench, threads: list[Load], number: int) -> None:
+    """Wait until that many more were sent, and that many more ran."""
+    sent, ran = sum(len(thread.sent) for thread in threads), len(runs(bench))
+    wait_until(lambda: sum(len(thread.sent) for thread in threads) >= sent + number, 60, "more is sent")
+    wait_until(lambda: len(runs(bench)) >= ran + number, 60, "more runs")
+
+
+def test_after_a_restart_of_redis_everything_is_there_and_workers_go_on_by_themselves(own_bench: Bench) -> None:
+    own_bench.task("count", "again", vis_timeout=60, attempts=9, retry_delay=0)
+    worker = own_bench.start(processes=2, threads=2)
+    pids = worker.children(2)
+    with load(own_bench, "again") as threads:
+        for _ in range(2):
+            progress(own_bench, threads, 50)
+            own_bench.server.restart()
+        progress(own_bench, threads, 50)
+    own_bench.until_empty(timeout=60)
+    counts = runs(own_bench)
+    assert set(counts) == set(threads[0].sent)
+    # What ran while Redis went away has run; its note may not have got through, or its ack.
+    assert worker.children(2) == pids
+    assert not own_bench.ids("dead")
+    assert not own_bench.ids("failed")
+
+
+def test_after_a_crash_of_redis_nothing_that_it_had_confirmed_is_missing(own_bench: Bench) -> None:
+    own_bench.task("count", "again", vis_timeout=60, attempts=9, retry_delay=0)
+    own_bench.start()
+    with load(own_bench, "again") as threads:
+        progress(own_bench, threads, 50)
+        own_bench.server.kill()
+        own_bench.server.start()
+        progress(own_bench, threads, 50)
+    own_bench.until_empty(timeout=60)
+    assert set(runs(own_bench)) == set(threads[0].sent)
+
+
+def test_redis_may_stand_still_for_three_seconds(own_bench: Bench) -> None:
+    echo = own_bench.task("echo", save_results=60)
+    worker = own_bench.start()
+    pid = worker.child()
+    assert echo.execute(1).get(SOON) == 1
+    own_bench.server.pause()
+    resume = threading.Timer(3.0, own_bench.server.resume)
+    resume.start()
+    try:
+        assert echo.execute(2).get(SOON) == 2
+    finally:
+        resume.join()
+    assert worker.child() == pid
+    assert own_bench.stats() == {"seen": 2, "claimed": 2, "done": 2}
+
+
+def test_lost_scripts_and_connections_lose_and_double_nothing(own_bench: Bench) -> None:
+    own_bench.task("count", "again", vis_timeout=60, attempts=9, retry_delay=0)
+    own_bench.task("count", "once")
+    own_bench.start(processes=2, threads=2)
+    with load(own_bench, "again", "once") as threads:
+        for _ in range(15):
+            progress(own_bench, threads, 20)
+            with contextlib.closing(redis.Redis(port=own_bench.server.port)) as client:
+                client.script_flush()
+                client.client_kill_filter(_type="normal", skipme=True)
+    own_bench.until_empty(timeout=60)
+    counts, sent = runs(own_bench), [label for thread in threads for label in thread.sent]
+    # The jobs' own client loses its connection, too, and its task fails then.
+    assert set(counts) | failed(own_bench) == set(sent)
+    assert {label for label in sent if label.startswith("once") and counts[label] > 1} == set()
+    assert own_bench.stats()["done"] + len(failed(own_bench)) == len(sent)
+    assert own_bench.stats()["seen"] == len(sent)
+
+
+def failed(bench: Bench) -> set[str]:
+    return {*bench.ids("failed"), *bench.ids("lost"), *bench.ids("dead")}
+
+
+@pytest.mark.stress
+def test_connections_that_break_all_the_time_make_no_process_give_up(own_bench: Bench) -> None:
+    own_bench.task("count", "again", vis_timeout=60, attempts=99, retry_delay=0)
+    worker = own_bench.start(processes=2, threads=2, poison_crashes=0)
+    pids = worker.children(2)
+    with load(own_bench, "again") as threads:
+        for _ in range(100):
+            sent = len(threads[0].sent)
+            wait_until(lambda sent=sent: len(threads[0].sent) > sent, 60)
+            with contextlib.closing(redis.Redis(port=own_bench.server.port)) as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+    own_bench.until_empty(timeout=60)
+    assert set(runs(own_bench)) == set(threads[0].sent)
+    assert worker.children(2) == pids
+
+
+def test_a_worker_that_starts_before_redis_waits_for_it(own_bench: Bench) -> None:
+    own_bench.task("count", "again", vis_timeout=60, attempts=9, retry_delay=0).execute("x")
+    own_bench.server.stop()
+    worker = own_bench.start(ready=False)
+    wait_until(lambda: "Redis does not answer; trying until it does" in worker.log, SOON, "it says so")
+    own_bench.server.start()
+    wait_until(lambda: runs(own_bench) == {"x": 1}, SOON, "it runs")
+    wait_until(lambda: "Redis answers again" in worker.log, SOON, "it says so")
