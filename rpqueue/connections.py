@@ -130,8 +130,19 @@ def _client(endpoint: Endpoint, library: Library, *, waiting: bool) -> Any:
 
 
 def _pool(redis: Any, connection_class: Any, options: Mapping[str, Any]) -> Any:
-    """A pool that makes callers wait for a connection when all are taken; redis-py's default one raises at once."""
-    return redis.BlockingConnectionPool(connection_class=connection_class, max_connections=256, timeout=20, **options)
+    kind, more = _kind_of_pool(redis)
+    return kind(connection_class=connection_class, **more, **options)
+
+
+def _kind_of_pool(redis: Any) -> tuple[Any, dict[str, Any]]:
+    """
+    A pool that makes callers wait for a connection when all are taken; redis-py's default one raises at once.
+
+    Coroutines wait at the AsyncBroker's gate instead: redis-py 5.0 has a pool for them that hangs when Redis is down.
+    """
+    if redis.__name__ == "redis.asyncio":
+        return redis.ConnectionPool, {}
+    return redis.BlockingConnectionPool, {"max_connections": 256, "timeout": 20}
 
 
 def _from_url(endpoint: Endpoint, url: str, library: Library, options: dict[str, Any]) -> Any:
@@ -145,8 +156,9 @@ def _from_url(endpoint: Endpoint, url: str, library: Library, options: dict[str,
             raise RefusedInput(f"RPQUEUE_URL: expected embedded:DIR, got {url!r}")
         return _from_url(endpoint, embedded.start(directory).url, library, options)
     if scheme in ("redis", "rediss", "unix"):
+        kind, more = _kind_of_pool(redis)
         try:
-            pool = redis.BlockingConnectionPool.from_url(url, max_connections=256, timeout=20, **options)
+            pool = kind.from_url(url, **more, **options)
         except ValueError as error:
             raise RefusedInput(f"redis URL {endpoint.label}: {error}") from error
         return redis.Redis(connection_pool=pool)

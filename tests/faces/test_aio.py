@@ -293,7 +293,7 @@ async def test_another_client_may_be_said(face: Aio, server: Server) -> None:
     import redis.asyncio
 
     await face.set_priority("first", 1)
-    async with redis.asyncio.Redis(host=server.host, port=server.port, decode_responses=True) as other:
+    async with redis.asyncio.Redis(host=server.host, port=server.port) as other:
         assert await face.known_queues(conn=other) == ["first"]
         async with face.SimpleLock(other, "door", 60):
             pass
