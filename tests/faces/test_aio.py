@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,6 +16,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 import rpqueue
 from rpqueue import App, aio, awaited
@@ -29,7 +33,7 @@ from rpqueue.errors import (
     UnknownTask,
     WrongType,
 )
-from tests.servers import Server, wait_until
+from tests.servers import Server, free_port, program, wait_until
 
 StartWorker = Callable[..., None]
 Places = dict[str, Callable[[], App]]
@@ -539,6 +543,7 @@ async def test_a_subscription_is_made_again_when_it_is_lost(app: App, face: Aio,
 def places(server: Server, start_server: Callable[..., Server], tmp_path: Path) -> Iterator[Places]:
     """Ways to say where Redis is."""
     made: list[redis.Redis] = []
+    sentinels: list[subprocess.Popen[bytes]] = []
 
     def given(**options: Any) -> App:
         made.append(redis.Redis(**options))
@@ -553,7 +558,16 @@ def places(server: Server, start_server: Callable[..., Server], tmp_path: Path) 
             wait_until(lambda: client.cluster("INFO")["cluster_state"] == "ok")
         return App(f"redis+cluster://{cluster.host}:{cluster.port}", prefix="test")
 
+    def by_sentinel() -> App:
+        port, settings = free_port(), tmp_path / "sentinel.conf"
+        settings.write_text(f"port {port}\nsentinel monitor main {server.host} {server.port} 1\n")
+        sentinels.append(subprocess.Popen([program(server.flavour) or "", str(settings), "--sentinel"]))
+        with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
+            wait_until(lambda: answers(client))
+        return App(f"redis+sentinel://127.0.0.1:{port}/main", prefix="test")
+
     yield {
+        "sentinel": by_sentinel,
         "unix socket": lambda: App(f"unix://{server.unix_path}?db=0", prefix="test"),
         "embedded": lambda: App(f"embedded:{tmp_path}", prefix="test"),
         "own client": lambda: given(host=server.host, port=server.port, decode_responses=True),
@@ -562,10 +576,21 @@ def places(server: Server, start_server: Callable[..., Server], tmp_path: Path) 
     }
     for client in made:
         client.close()
+    for sentinel in sentinels:
+        sentinel.kill()
+        sentinel.wait()
+
+
+def answers(client: redis.Redis) -> bool:
+    with contextlib.suppress(redis.ConnectionError):
+        return bool(client.ping())
+    return False
 
 
 @pytest.mark.usefixtures("redis_client")
-@pytest.mark.parametrize("place", ["unix socket", "embedded", "own client", "own client, unix socket", "cluster"])
+@pytest.mark.parametrize(
+    "place", ["unix socket", "embedded", "own client", "own client, unix socket", "sentinel", "cluster"]
+)
 def test_redis_is_reached_in_every_way(places: Places, place: str) -> None:
     app = places[place]()
     face = aio.of(app)
