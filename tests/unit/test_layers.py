@@ -52,6 +52,7 @@ LEVELS = {
     "__main__": FACES,
     "cli": FACES,
     "contrib": FACES,
+    "demo": FACES,
     "django": FACES,
     "run": FACES,
     "web": FACES,
