@@ -148,21 +148,28 @@ class Fetcher:
 
     def tend(self) -> None:
         """Give back what waits behind slow tasks, send acks that lie about, and lend due queues a hand."""
-        now = time.monotonic()
-        budget = self.system.settings.claim_ahead
-        if self._buffer and now - self._last_pop > budget:
-            self.give_back()
-        late_ack = self._ended and now - self._oldest_end > budget
-        hand_needed = self._due and now >= self._due and self._idle < self.slots
-        unseen = now - self._last_round > 1.0 and self._idle < self.slots
-        if (late_ack or hand_needed or unseen) and self._rounds.acquire(blocking=False):
-            try:
+        if not self._rounds.acquire(blocking=False):
+            return  # a round is under way and does all of this
+        try:
+            now = time.monotonic()
+            budget = self.system.settings.claim_ahead
+            if self._buffer and now - self._last_pop > budget:
+                self._release_buffer()
+            late_ack = self._ended and now - self._oldest_end > budget
+            hand_needed = self._due and now >= self._due and self._idle < self.slots
+            unseen = now - self._last_round > 1.0 and self._idle < self.slots
+            if late_ack or hand_needed or unseen:
                 self._round(0)
-            finally:
-                self._rounds.release()
+        finally:
+            self._rounds.release()
 
     def give_back(self) -> None:
         """Everything that was claimed and not started goes to the head of its queue; no delivery is counted."""
+        with self._rounds:
+            self._release_buffer()
+
+    def _release_buffer(self) -> None:
+        # Under `_rounds`: a claim that overtook it would bring what comes after these in the queue.
         with self._change:
             claims = list(self._buffer)
             self._buffer.clear()

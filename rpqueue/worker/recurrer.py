@@ -8,6 +8,7 @@ from typing import Any
 from .. import messages
 from ..broker import Broker
 from ..protocol.schedules import fire, next_slot
+from ..schedule import Schedule
 from ..system import System
 from ..tasks import Task
 from .fetcher import Fetcher
@@ -18,6 +19,10 @@ log = logging.getLogger("rpqueue.worker")
 LOOK_AGAIN = 1.0
 #: Seconds until the first look, when no round has told Redis's clock yet.
 FIRST_LOOK = 0.05
+#: Seconds between two firings of a task that is due all the time.
+ENDLESS_PAUSE = 0.02
+#: Seconds by which a stored slot may lie after the one that the schedule has next.
+LEEWAY = 2.0
 #: Slots of one schedule that one tick fires at most: a schedule that makes up for a day must not stop the others.
 MOST_SLOTS = 20
 
@@ -57,15 +62,20 @@ class Recurrer:
             if left > 0:
                 return left
             self._fire(task, slot)
+            if _is_endless(task, slot):
+                return ENDLESS_PAUSE
         return 0.0
 
     def _begin(self, task: Task[..., Any]) -> int:
-        """The schedule's next slot, set now if it never had one."""
+        """The schedule's next slot, set now if it never had one, or if the schedule was another one then."""
         keys, broker = self.system.task_keys(task.queue), self.broker
+        schedule: Schedule = task.schedule  # type: ignore[assignment]
         slot = broker.execute(next_slot(keys, task.name))
-        if slot is None:
-            first = _ms(task.schedule.first(self._fetcher.now()))  # type: ignore[union-attr]
-            slot = broker.execute(fire(keys, self.system.index, task.name, None, first)).slot or first
+        # Some seconds on, so that a slot which another worker fires this moment does not seem to be still to come.
+        latest = _ms(schedule.first(self._fetcher.now() + LEEWAY))
+        if slot is None or slot > latest:
+            first = latest if slot else _ms(schedule.first(self._fetcher.now()))
+            slot = broker.execute(fire(keys, self.system.index, task.name, slot, first, early=True)).slot or first
         self._slots[task.name] = slot
         return slot
 
@@ -82,13 +92,19 @@ class Recurrer:
                 following,
                 body=messages.encode_task(task.name, [], {}, 0),
                 tail=task.header_tail(),
-                pile_up=task.never_skip,
+                pile_up=task.never_skip and not _is_endless(task, slot),
             )
         )
-        # Another worker may have won the slot, or Redis's clock may be a little behind our idea of it.
-        self._slots[task.name] = fired.slot or following
+        # Another worker may have won the slot, Redis's clock may be a little behind our idea of it, or the schedule may
+        # have been deleted with its queue.
+        self._slots[task.name] = fired.slot or 0
         if fired.won:
             log.debug("recurring task fired", extra={"task": task.name, "queue": task.queue, "slot": slot / 1000})
+
+
+def _is_endless(task: Task[..., Any], slot: int) -> bool:
+    """Whether the task is due again as soon as it was, as with an interval of 0."""
+    return task.schedule is not None and task.schedule.after(slot / 1000, slot / 1000) <= slot / 1000
 
 
 def _ms(instant: float) -> int:

@@ -133,6 +133,16 @@ async def boom_async(label: str = "") -> None:
     raise ValueError(f"boom {label}")
 
 
+def tick() -> None:
+    """Say which firing of which schedule this is."""
+    note(CURRENT_TASK.name, "tick", taskid=CURRENT_TASK.taskid)
+
+
+def hold_current() -> None:
+    note("", "start", taskid=CURRENT_TASK.taskid)
+    client().blpop([GO], timeout=HELD)
+
+
 def crash(label: str = "") -> None:
     note(label, "start")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any
+
 import pytest
 
 from rpqueue.protocol import views
+from rpqueue.worker.patience import Patience
 from tests.servers import wait_until
 from tests.worker.harness import SOON, Bench
+from tests.worker.here import working
 
 
 def set_priority(bench: Bench, queue: str, priority: float) -> None:
@@ -20,6 +26,33 @@ def test_a_queue_is_worked_off_first_in_first_out(bench: Bench) -> None:
     bench.start()
     bench.until_noted("ran", number=300)
     assert bench.labels() == list(range(300))
+
+
+def test_one_thread_keeps_the_order_while_it_gives_back_what_waits_behind_a_slow_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    giving_back, ran = threading.Event(), []
+    execute = Patience.execute
+
+    def slow_to_give_back(patience: Patience, operation: Any, *rest: Any) -> Any:
+        if operation.script.name == "release":
+            giving_back.set()
+            time.sleep(0.2)
+        return execute(patience, operation, *rest)
+
+    monkeypatch.setattr(Patience, "execute", slow_to_give_back)
+
+    @bench.app.task(name="step")
+    def step(number: int) -> None:
+        ran.append(number)
+        if number == 500:
+            giving_back.wait(SOON)
+
+    with working(bench.app):
+        bench.together(*((step, number) for number in range(1000)))
+        wait_until(lambda: len(ran) == 1000, SOON, "all ran")
+    assert giving_back.is_set(), "nothing was claimed ahead"
+    assert ran == list(range(1000))
 
 
 def test_queues_are_worked_off_in_strict_order_of_priority(bench: Bench) -> None:
