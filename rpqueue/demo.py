@@ -1,13 +1,16 @@
 """
-The demo: every file of Python's own standard library becomes a task, and the totals must come out right.
+The demo: a first look at rpqueue, and a first file to read of what uses it.
 
-A worker parses a file and puts what it counted, as one item, into a data queue. An aggregator leases these items a
-hundred at a time and adds them up. In the end the sums are checked against the same counts, made in one plain loop.
-With ``--kill`` a worker process is killed in the middle; its tasks run again, and the sums still match.
+Every module of Python's standard library becomes one task. Worker processes parse them and put what they find into a
+data queue, from which this process leases it, a hundred at a time. In the end everything is counted once more in one
+plain loop, and both counts have to be the same; with ``--kill`` too, which kills a worker in the middle of its work::
+
+    python -m rpqueue demo --kill
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import multiprocessing
 import os
@@ -18,227 +21,223 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
+import rpqueue
+from rpqueue import embedded
+from rpqueue.cli.screen import Screen
+from rpqueue.inspection import Inspection
 
-from . import embedded
-from .app import App
-from .inspection import Inspection
+Finding = dict[str, Any]
+Advance = Callable[[int], None]
 
-app = App(prefix=f"rpqueue-demo-{os.getpid()}")
-
-#: What the workers counted: one item per file. Leased for ten seconds; who does not finish in that time has died.
-counts = app.Data("counts", vis_timeout=10, attempts=10, use_dead=True)
-
-
-@app.task(queue="files", vis_timeout=60, attempts=10, use_dead=True)
-def count_file(path: str) -> None:
-    """The task. It may run twice, when its worker dies between the put and the ack; see `Totals.add`."""
-    counts.put_data([count(path)])
+#: Seconds without any finding after which something must be wrong.
+PATIENCE = 60.0
 
 
-def count(path: str) -> dict[str, Any]:
-    """Lines, definitions and imported modules of one file."""
+# ---- What the workers do.
+
+#: Where findings go. Who gets some has 30 seconds to say that they are done; after that, others get them.
+findings = rpqueue.Data("findings", vis_timeout=30, attempts=5)
+
+
+@rpqueue.task(queue="modules", vis_timeout=60, attempts=5)
+def read_module(path: str) -> None:
+    """Find out what is in a module. With vis_timeout, a task whose worker dies runs again, so nothing is lost."""
+    findings.put_data([describe(path)])
+
+
+def describe(path: str) -> Finding:
+    """What is in a module: lines, definitions and imports, or that it does not parse."""
     source = Path(path).read_bytes()
-    found: dict[str, Any] = {"path": path, "lines": source.count(b"\n"), "definitions": 0, "unreadable": False}
+    found: Counter[str] = Counter()
     imports: Counter[str] = Counter()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the library tests its parser with files like these
-        return {**found, "imports": {}, "unreadable": True}
-    for node in nodes:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found["definitions"] += 1
-        elif isinstance(node, ast.Import):
-            imports.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            imports[node.module.partition(".")[0]] += 1
-    return {**found, "imports": dict(imports)}
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):  # the standard library tests these with files of its own
+        found["unparsable"] = 1
+    else:
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                found["definitions"] += 1
+            elif isinstance(node, ast.Import):
+                imports.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imports[node.module.partition(".")[0]] += 1
+    return {"path": path, "files": 1, "lines": source.count(b"\n"), "imports": imports, **found}
 
 
-@dataclass
-class Totals:
-    """The sums over some files."""
-
-    files: set[str] = field(default_factory=set)
-    lines: int = 0
-    definitions: int = 0
-    unreadable: int = 0
-    imports: Counter[str] = field(default_factory=Counter)
-
-    def add(self, found: dict[str, Any]) -> bool:
-        """
-        Take one file in. Returns whether it was new.
-
-        At least once means that an item may come twice, so whoever reads it must know what it has read. Here the path
-        says so.
-        """
-        if found["path"] in self.files:
-            return False
-        self.files.add(found["path"])
-        self.lines += found["lines"]
-        self.definitions += found["definitions"]
-        self.unreadable += found["unreadable"]
-        self.imports.update(found["imports"])
-        return True
+def work(url: str, prefix: str, processes: int) -> None:
+    """Run tasks until told to stop. This is all that workers do."""
+    connect(url, prefix)
+    rpqueue.execute_tasks(["modules"], processes=processes)
 
 
-class Display:
-    """What the user sees meanwhile: a live bar on a terminal, a line now and then elsewhere."""
+# ---- What this process does.
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._said = 0
-        self._progress: Any = None
-        if sys.stdout.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._progress = Progress(*columns)
-            self._bar = self._progress.add_task("parsing", total=total)
-            self._progress.start()
+def connect(url: str, prefix: str) -> None:
+    """Say where Redis is, and how all keys begin."""
+    rpqueue.set_redis_connection_settings(url=url)
+    rpqueue.set_key_prefix(prefix)
 
-    def show(self, done: int) -> None:
-        """So many files are counted."""
-        if self._progress is not None:
-            self._progress.update(self._bar, completed=done)
-        elif done == self._total or done - self._said >= self._total / 10:
-            self._said = done
-            self.say(f"{done} of {self._total} files")
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        (self._progress.console.print if self._progress is not None else click.echo)(text)
+def collect(wanted: int, advance: Advance) -> tuple[list[Finding], int]:
+    """Take findings out of their queue until there is one of each module. Returns them, and how many came again."""
+    by_path: dict[str, Finding] = {}
+    repeated, ends_at = 0, time.monotonic() + PATIENCE
+    while len(by_path) < wanted and time.monotonic() < ends_at:
+        items = findings.get_data(100, get_timeout=1)
+        for finding in items.values():
+            # A task that ran twice has put its finding twice: "at least once" asks for a consumer that does not mind.
+            # This one tells findings by their paths.
+            repeated += finding["path"] in by_path
+            by_path[finding["path"]] = finding
+        findings.done_data(items)
+        if items:
+            ends_at = time.monotonic() + PATIENCE
+            advance(len(by_path))
+    return list(by_path.values()), repeated
 
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        if self._progress is not None:
-            self._progress.stop()
+
+def kill_a_worker() -> int:
+    """End a worker process the hard way, as a crash would. Returns its process id."""
+    while True:
+        for worker in Inspection(rpqueue.app).workers():
+            os.kill(worker.pid, signal.SIGKILL)
+            return worker.pid
+        time.sleep(0.01)  # it works already, and its supervisor is about to tell Redis
 
 
 @contextmanager
-def server() -> Iterator[None]:
-    """The server that RPQUEUE_URL names, else an embedded one for as long as the demo runs."""
-    if os.environ.get("RPQUEUE_URL"):
-        try:
-            yield
-        finally:
-            leave_nothing_behind()
+def a_redis() -> Iterator[str]:
+    """The URL of a Redis: that of RPQUEUE_URL, else of an embedded server for as long as the demo takes."""
+    given = os.environ.get("RPQUEUE_URL")
+    if given:
+        yield given
         return
-    with tempfile.TemporaryDirectory(prefix="rpqueue-demo-") as directory, embedded.start(directory) as running:
-        app.set_redis_connection_settings(url=running.url)
-        yield
-        app.broker.close()
-
-
-def leave_nothing_behind() -> None:
-    """Delete every key of the demo's own prefix."""
-    client = app.get_connection()
-    for key in client.scan_iter(match=f"{app.settings.key_prefix}:*", count=1000):
-        client.unlink(key)
+    with tempfile.TemporaryDirectory(prefix="rpqueue-demo-") as directory, embedded.start(directory) as server:
+        yield server.url
 
 
 @contextmanager
-def workers(processes: int) -> Iterator[None]:
-    """Some worker processes under a supervisor, which is a child of this process."""
-    supervisor = multiprocessing.get_context("fork").Process(
-        target=app.execute_tasks, kwargs={"processes": processes, "wait_per_thread": 5}
-    )
+def own_keys(url: str) -> Iterator[str]:
+    """A prefix of keys that nobody else uses. In the end they are deleted."""
+    prefix = f"rpqueue-demo-{os.urandom(4).hex()}"
+    connect(url, prefix)
+    try:
+        yield prefix
+    finally:
+        client = rpqueue.get_connection()
+        for key in client.scan_iter(match=f"{prefix}:*", count=1000):
+            client.unlink(key)
+        rpqueue.app.broker.close()
+
+
+@contextmanager
+def workers(url: str, prefix: str, processes: int) -> Iterator[None]:
+    """Some worker processes, for as long as the block takes. ``python -m rpqueue.run`` starts such, too."""
+    supervisor = multiprocessing.get_context("spawn").Process(target=work, args=(url, prefix, processes))
     supervisor.start()
     try:
         yield
     finally:
-        os.kill(supervisor.pid or 0, signal.SIGTERM)
-        supervisor.join()
+        supervisor.terminate()  # lets running tasks end
+        supervisor.join(20)
+        supervisor.kill()
 
 
-def kill_one_worker() -> int:
-    """SIGKILL a worker process, the way an out-of-memory killer would. Returns its process id."""
-    victim = next(worker for worker in Inspection(app).workers() if worker.is_alive)
-    os.kill(victim.pid, signal.SIGKILL)
-    return victim.pid
+# ---- What is counted.
 
 
-def run_as_tasks(files: list[str], processes: int, kill: bool) -> tuple[Totals, float]:
-    """Count *files* with workers. Returns the totals, and the seconds it took."""
-    totals, display, left_to_kill = Totals(), Display(len(files)), kill
-    began = time.monotonic()
-    with workers(processes):
-        for path in files:
-            count_file.execute(path)
-        try:
-            while len(totals.files) < len(files):
-                items = counts.get_data(items=100, get_timeout=1)
-                for found in items.values():
-                    totals.add(found)
-                counts.done_data(items)
-                display.show(len(totals.files))
-                if left_to_kill and len(totals.files) > len(files) / 3:
-                    left_to_kill = False
-                    display.say(f"killed worker process {kill_one_worker()}")
-        finally:
-            display.close()
-        return totals, time.monotonic() - began
+@dataclass
+class Totals:
+    """What is in all modules together."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    imports: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, found: Sequence[Finding]) -> Totals:
+        """The sums over *found*."""
+        totals = cls()
+        for finding in found:
+            totals.imports.update(finding["imports"])
+            totals.counts.update({name: count for name, count in finding.items() if name not in ("path", "imports")})
+        return totals
 
 
-def run_in_a_loop(files: list[str]) -> Totals:
-    """The same counts without any queue."""
-    totals = Totals()
-    for path in files:
-        totals.add(count(path))
-    return totals
+def modules_under(directory: str) -> list[str]:
+    """The ``.py`` files under a directory, but for what was installed into it later."""
+    found = sorted(path for path in Path(directory).rglob("*.py") if path.is_file())
+    later = {"site-packages", "dist-packages"}
+    return [str(path) for path in found if later.isdisjoint(path.relative_to(directory).parts)]
 
 
-def report(totals: Totals, seconds: float, expected: Totals) -> None:
-    """The table at the end."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="Counted by tasks and in a loop", title_justify="left")
-    for column, justify in (("", "left"), ("by tasks", "right"), ("in a loop", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for name in ("files", "lines", "definitions", "unreadable"):
-        values = (getattr(one, name) for one in (totals, expected))
-        table.add_row(name, *(f"{len(value) if isinstance(value, set) else value:,}" for value in values))
-    for module, number in totals.imports.most_common(5):
-        table.add_row(f"import {module}", f"{number:,}", f"{expected.imports[module]:,}")
-    table.add_row("tasks per second", f"{len(totals.files) / seconds:,.0f}", "")
-    Console().print(table)
+# ---- The whole demo.
 
 
-def source_files(folder: Path, limit: int | None) -> list[str]:
-    """The ``.py`` files in a folder, without what was installed into it."""
-    found = (path for path in folder.rglob("*.py") if "site-packages" not in path.parts)
-    return [str(path) for path in sorted(found)][:limit]
+def count_by_workers(screen: Screen, paths: list[str], processes: int, kill: bool) -> Totals:
+    """One task for each module."""
+    with a_redis() as url, own_keys(url) as prefix, workers(url, prefix, processes):
+        started, killed = time.monotonic(), 0
+        for path in paths:
+            read_module.execute(path)
+        with screen.progress("by workers", len(paths)) as advance:
+
+            def advance_and_kill(done: int) -> None:
+                nonlocal killed
+                advance(done)
+                if kill and not killed and 2 * done >= len(paths):
+                    killed = kill_a_worker()
+                    screen.say(f"SIGKILL to worker process {killed}: what it had in hand runs again, elsewhere")
+
+            found, repeated = collect(len(paths), advance_and_kill)
+        seconds = time.monotonic() - started
+    again = f"; {repeated} came twice and were counted once" if kill else ""
+    screen.say(f"{len(found):,} tasks in {seconds:.1f} s: {len(found) / seconds:,.0f} a second{again}")
+    return Totals.of(found)
 
 
-@click.command("demo")
-@click.option("--kill", is_flag=True, help="Kill a worker process in the middle.")
-@click.option("--processes", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
-@click.option("--path", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Another folder to count.")
-@click.option("--limit", type=click.IntRange(1), help="Count only so many files.")
-def command(kill: bool, processes: int, path: Path | None, limit: int | None) -> None:
-    """Count the files of Python's standard library, by tasks and in a loop; exit with 1 if the counts differ."""
-    files = source_files(path or Path(sysconfig.get_paths()["stdlib"]), limit)
-    if not files:
-        raise click.UsageError(f"no .py files in {path}")
-    with server():
-        totals, seconds = run_as_tasks(files, processes, kill)
-    expected = run_in_a_loop(files)
-    report(totals, seconds, expected)
-    if totals != expected:
-        click.echo("the counts differ", err=True)
-        raise SystemExit(1)
-    click.echo("every count matches")
+def count_in_a_loop(screen: Screen, paths: list[str]) -> Totals:
+    """The same without any queue."""
+    found: list[Finding] = []
+    with screen.progress("in one loop", len(paths)) as advance:
+        for path in paths:
+            found.append(describe(path))
+            advance(len(found))
+    return Totals.of(found)
 
 
 def main(argv: list[str]) -> int:
-    """Run the demo. Returns the exit code."""
-    return command.main(argv, prog_name="rpqueue demo", standalone_mode=False) or 0
+    """Run the demo with these arguments. Returns the exit code: 1 when the counts differ."""
+    stdlib = sysconfig.get_paths()["stdlib"]
+    parser = argparse.ArgumentParser(prog="rpqueue demo", description="Count the standard library, by tasks.")
+    parser.add_argument("--kill", action="store_true", help="kill a worker process in the middle")
+    parser.add_argument("--path", default=stdlib, metavar="DIR", help="count the modules under this directory instead")
+    parser.add_argument("--limit", type=int, metavar="N", help="count so many modules at most")
+    parser.add_argument("--processes", type=int, default=2, choices=range(1, 65), metavar="N", help="2 by default")
+    options = parser.parse_args(argv)
+    paths = modules_under(options.path)[: options.limit]
+    if not paths:
+        parser.error(f"--path: expected a directory with .py files in it, got {options.path}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and server end, too
+    screen = Screen()
+    screen.say(f"{len(paths):,} modules under {options.path}, a task each, for {options.processes} worker processes")
+    by_workers = count_by_workers(screen, paths, options.processes, options.kill)
+    in_a_loop = count_in_a_loop(screen, paths)
+    rows = [(name, by_workers.counts[name], in_a_loop.counts[name]) for name in in_a_loop.counts]
+    for name, count in in_a_loop.imports.most_common(5):
+        rows.append((f"import {name}", by_workers.imports[name], count))
+    screen.compare("by workers", "in one loop", rows)
+    if by_workers != in_a_loop:
+        screen.say("FAILED: the counts differ", "red")
+        return 1
+    screen.say("OK: both counts are the same", "green")
+    return 0

@@ -1,75 +1,172 @@
-"""The demo, as ``make demo`` runs it, on a few files of its own."""
+"""The demo: it counts rightly, a killed worker included, says so when not, and leaves nothing behind."""
 
 from __future__ import annotations
 
 import os
+import pty
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+import redis
 
-from tests.servers import Server
+from rpqueue import demo
+from tests.servers import Server, wait_until
 
-SOURCES = {
-    "one.py": "import os\nimport sys, json.decoder\n\ndef f():\n    class C:\n        pass\n",
-    "two.py": "from os import path\nfrom . import one\nasync def g(): ...\n",
-    "broken.py": "def (\n",
-    "deep/three.py": "# nothing but a comment\n",
-    "site-packages/installed.py": "import not_counted\n",
-    "notes.txt": "no Python",
-}
+MODULE = """
+import os, os.path, ast
+from sys import path
+from . import neighbour
+
+class Thing:
+    def method(self): ...
+    async def other(self): ...
+"""
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name, text in SOURCES.items():
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-    return tmp_path
+def modules(tmp_path: Path) -> Path:
+    """A directory of 40 modules and two that do not parse."""
+    folder = tmp_path / "modules"
+    for number in range(40):
+        module = folder / f"package{number % 3}" / f"module{number}.py"
+        module.parent.mkdir(parents=True, exist_ok=True)
+        module.write_text(MODULE)
+    (folder / "broken.py").write_text("def (:\n")
+    (folder / "binary.py").write_bytes(b"\0\n\xff")
+    (folder / "site-packages").mkdir()
+    (folder / "site-packages" / "installed.py").write_text(MODULE)
+    return folder
 
 
-def demo(*args: object, url: str = "", **kwargs: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "RPQUEUE_URL": url, "COLUMNS": "100"}
-    command = [sys.executable, "-m", "rpqueue", "demo", *map(str, args)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50, check=False)
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where the demo may make temporary files."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    return folder
 
 
-def row(output: str, name: str) -> list[str]:
-    [line] = [line for line in output.splitlines() if line.strip("│ ").startswith(name)]
-    return [cell.strip() for cell in line.strip("│").split("│")]
+def environment(place: Path, **more: str) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if name != "RPQUEUE_URL"},
+        "TMPDIR": str(place),
+        **more,
+    }
 
 
-def test_the_counts_of_tasks_and_of_a_loop_are_shown_and_match(folder: Path) -> None:
-    ran = demo("--path", folder)
-    assert ran.returncode == 0, ran.stderr
-    assert "every count matches" in ran.stdout
-    assert row(ran.stdout, "files") == ["files", "4", "4"]
-    assert row(ran.stdout, "lines") == ["lines", "11", "11"]
-    assert row(ran.stdout, "definitions") == ["definitions", "3", "3"]
-    assert row(ran.stdout, "unreadable") == ["unreadable", "1", "1"]
-    assert row(ran.stdout, "import os") == ["import os", "2", "2"]
-    assert "not_counted" not in ran.stdout
+def run(place: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rpqueue", "demo", *map(str, arguments)]
+    return subprocess.run(command, env=environment(place, **more), capture_output=True, text=True, timeout=50)
 
 
-def test_it_matches_although_a_worker_is_killed_in_the_middle() -> None:
-    ran = demo("--kill", "--limit", 300)
-    assert ran.returncode == 0, ran.stderr
-    assert "killed worker process" in ran.stdout
-    assert "every count matches" in ran.stdout
+def nothing_runs_in(place: Path) -> bool:
+    """Whether no process has the directory on its command line or as its own."""
+    running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return not [command for command in running if any(str(place) in word for word in command)]
 
 
-def test_it_says_so_when_the_counts_differ(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rpqueue import demo as module
-
-    monkeypatch.setattr(module, "run_as_tasks", lambda files, processes, kill: (module.Totals(), 1.0))
-    with pytest.raises(SystemExit) as stopped:
-        module.main(["--path", str(folder)])
-    assert stopped.value.code == 1
+def row(output: str, name: str) -> list[int]:
+    found = re.search(rf"│ {name} +│ +([\d,]+) │ +([\d,]+) │", output)
+    assert found, output
+    return [int(number.replace(",", "")) for number in found.groups()]
 
 
-def test_on_a_server_of_the_users_own_it_leaves_nothing_behind(folder: Path, server: Server, redis_client) -> None:  # type: ignore[no-untyped-def]
-    ran = demo("--path", folder, url=server.url)
-    assert ran.returncode == 0, ran.stderr
-    assert redis_client.keys("*") == []
+@pytest.mark.parametrize("kill", [False, True])
+def test_workers_count_what_one_loop_counts(modules: Path, place: Path, kill: bool) -> None:
+    done = run(place, "--path", modules, *(["--kill"] if kill else []))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    assert row(done.stdout, "files") == [42, 42]
+    assert row(done.stdout, "unparsable") == [2, 2]
+    assert row(done.stdout, "definitions") == [120, 120]
+    assert row(done.stdout, "lines") == [322, 322]
+    assert row(done.stdout, "import os") == [80, 80]
+    assert row(done.stdout, "import sys") == [40, 40]
+    assert "OK: both counts are the same" in done.stdout
+    assert ("SIGKILL to worker process" in done.stdout) == kill
+    assert list(place.iterdir()) == []
+    assert nothing_runs_in(place)
+
+
+def test_a_worker_killed_in_the_middle_of_real_input_costs_nothing(place: Path) -> None:
+    done = run(place, "--kill", "--limit", "250", "--processes", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert row(done.stdout, "files") == [250, 250]
+    killed = re.search(r"SIGKILL to worker process (\d+)", done.stdout)
+    assert killed
+    assert not psutil.pid_exists(int(killed[1]))
+    assert done.stdout.index("SIGKILL") < done.stdout.index("250 of 250")
+
+
+def test_it_uses_the_redis_of_rpqueue_url_and_leaves_nothing_there(
+    server: Server, redis_client: redis.Redis, modules: Path, place: Path
+) -> None:
+    seen = redis_client.info("stats")["total_commands_processed"]
+    done = run(place, "--path", modules, RPQUEUE_URL=server.url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert redis_client.info("stats")["total_commands_processed"] - seen > 100
+    assert redis_client.dbsize() == 0
+    assert list(place.iterdir()) == []
+
+
+def test_counts_that_differ_are_a_failure(
+    modules: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def one_too_few(screen: Any, paths: list[str], processes: int, kill: bool) -> demo.Totals:
+        return demo.Totals.of([demo.describe(path) for path in paths[1:]])
+
+    monkeypatch.setattr(demo, "count_by_workers", one_too_few)
+    assert demo.main(["--path", str(modules)]) == 1
+    output = capsys.readouterr().out
+    assert row(output, "files") == [41, 42]
+    assert "FAILED" in output
+
+
+def test_a_directory_without_modules_is_an_error(place: Path) -> None:
+    done = run(place, "--path", place)
+    assert done.returncode == 2
+    assert "no" not in done.stdout
+    assert f"got {place}" in done.stderr
+
+
+def test_a_terminal_sees_a_bar(modules: Path, place: Path) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "rpqueue", "demo", "--path", str(modules)]
+    with subprocess.Popen(command, env=environment(place, TERM="xterm"), stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        output = b""
+        while chunk := _read(master):
+            output += chunk
+    os.close(master)
+    assert process.returncode == 0
+    assert "━" in output.decode()
+    assert "42/42" in re.sub(r"\x1b\[[\d;?]*\w", "", output.decode())
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # how Linux says that the other end is closed
+        return b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_interrupted_it_leaves_nothing_behind(place: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "rpqueue", "demo"]
+    with subprocess.Popen(
+        command, env=environment(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    ) as process:
+        wait_until(lambda: not nothing_runs_in(place), 20)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert list(place.iterdir()) == []
+    assert nothing_runs_in(place)
+    wait_until(lambda: not [child for child in children if child.is_running()])

@@ -53,6 +53,7 @@ LEVELS = {
     "cli": FACES,
     "contrib": FACES,
     "demo": FACES,
+    "demo": FACES,
     "django": FACES,
     "run": FACES,
     "web": FACES,
