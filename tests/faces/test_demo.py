@@ -122,7 +122,11 @@ def test_counts_that_differ_are_a_failure(
         return demo.Totals.of([demo.describe(path) for path in paths[1:]])
 
     monkeypatch.setattr(demo, "count_by_workers", one_too_few)
-    assert demo.main(["--path", str(modules)]) == 1
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert demo.main(["--path", str(modules)]) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     output = capsys.readouterr().out
     assert row(output, "files") == [41, 42]
     assert "FAILED" in output
@@ -162,8 +166,10 @@ def test_interrupted_it_leaves_nothing_behind(place: Path, number: signal.Signal
     with subprocess.Popen(
         command, env=environment(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     ) as process:
-        wait_until(lambda: not nothing_runs_in(place), 20)
-        children = psutil.Process(process.pid).children(recursive=True)
+        # Two workers, their supervisor, and the tracker that multiprocessing starts.
+        family = psutil.Process(process.pid)
+        children = wait_until(lambda: (found := family.children(recursive=True)) and len(found) == 4 and found, 20)
+        assert not nothing_runs_in(place)
         process.send_signal(number)
         process.communicate(timeout=30)
     assert process.returncode != 0
