@@ -80,6 +80,9 @@ def _common(endpoint: Endpoint, library: Library, *, waiting: bool) -> dict[str,
     7 seconds on an empty list came back after 59. So a waiting connection never resends, and its socket outlasts the
     block.
     """
+    from redis.exceptions import ConnectionError as Disconnected
+    from redis.exceptions import TimeoutError as Silent
+
     timeout = LONGEST_BLOCK + BLOCK_MARGIN if waiting else endpoint.socket_timeout
     options: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -87,6 +90,8 @@ def _common(endpoint: Endpoint, library: Library, *, waiting: bool) -> dict[str,
         "retry": _retry(library, 0 if waiting else endpoint.resends),
         "health_check_interval": 25,
     }
+    if not waiting and endpoint.resends:
+        options["retry_on_error"] = [Disconnected, Silent]  # redis-py 5 resends nothing unless this says so
     if endpoint.username:
         options["username"] = endpoint.username
     if endpoint.password:
@@ -199,6 +204,7 @@ def _from_sentinel(endpoint: Endpoint, url: str, library: Library, options: dict
 
 def _from_cluster(url: str, library: Library, options: dict[str, Any]) -> Any:
     hosts, more = _hosts(url, 6379)
+    options.pop("retry_on_error", None)
     options.pop("retry")  # the cluster client has a retry of its own, around redirections
     return _cluster(library, hosts, {**options, **more})
 
