@@ -154,6 +154,7 @@ async def main(name: str) -> None:
     with os.fdopen(os.dup(1), "w") as replies:
         os.dup2(2, 1)
         agent = Agent(importlib.import_module(f"benchmarks.peers.{name}").Adapter())
+        await settle(getattr(agent.adapter, "open", lambda: None)())
         while line := await asyncio.to_thread(sys.stdin.readline):
             reply = await answer(agent, line)
             replies.write(json.dumps(reply) + "\n")

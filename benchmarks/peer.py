@@ -3,7 +3,8 @@ What every peer can be asked to do.
 
 An adapter is a class `Adapter` in ``peers/NAME.py``. It runs in the peer's own environment, under `agent`; the worker
 command that it names imports the same file, for the tasks that it declares. Everything marked *async* may be an
-``async def`` or a plain function, as the library has it.
+``async def`` or a plain function, as the library has it. Where a library has to connect first, an adapter has a method
+`open` (*async*) that is called once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Facts(NamedTuple):
     requirements: tuple[str, ...]  #: of its environment, pinned; empty: this checkout, in the runner's environment
     package: str  #: whose version and import time are told
     submits: int  #: calls enqueued one by one, and
-    drains: int  #: no-op tasks drained per second, roughly: how much work makes one sample
+    drains: int  #: no-op tasks drained per second one at a time, and
+    best: int  #: at its best, all roughly: how much work makes one sample
     python: tuple[str, str] = ("3.10", "3.14")  #: oldest and newest that it runs on
     is_default: bool = False
 

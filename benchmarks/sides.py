@@ -32,14 +32,14 @@ class Skipped(Exception):
 class Tally(NamedTuple):
     """What the tasks of all workers noted together; instants are monotonic."""
 
-    count: int
+    ended: int
     first: float
     last: float
 
     @property
     def rate(self) -> float:
         """Tasks per second."""
-        return (self.count - 1) / max(self.last - self.first, 1e-9)
+        return (self.ended - 1) / max(self.last - self.first, 1e-9)
 
 
 class Side:
@@ -86,8 +86,13 @@ class Side:
 
     @property
     def drains(self) -> int:
-        """No-op tasks that are drained in a sample's time."""
+        """No-op tasks that one process with one slot drains in a sample's time."""
         return max(int(self.facts.drains * self.seconds), 20)
+
+    @property
+    def best_drains(self) -> int:
+        """No-op tasks that one process at its best drains in a sample's time."""
+        return max(int(self.facts.best * self.seconds), 20)
 
     # The agent.
 
@@ -257,14 +262,14 @@ class Workers:
         seen, ends_at = -1, 0.0
         while True:
             tally = self._side.tally()
-            if tally.count >= number:
+            if tally.ended >= number:
                 time.sleep(0.005)  # a note may have been read while it was written
                 return self._side.tally()
             now = time.monotonic()
-            if tally.count != seen:
-                seen, ends_at = tally.count, now + self.PATIENCE
+            if tally.ended != seen:
+                seen, ends_at = tally.ended, now + self.PATIENCE
             if now > ends_at or all(process.poll() is not None for process in self._processes):
-                raise PeerFailed(f"{self._side.name}: {tally.count} of {number} tasks ended: {self.log}")
+                raise PeerFailed(f"{self._side.name}: {tally.ended} of {number} tasks ended: {self.log}")
             time.sleep(0.002)
 
     @property

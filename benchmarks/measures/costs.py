@@ -13,21 +13,21 @@ WARM_UP = 0.2
 
 @line("cost of a no-op task while draining", "µs of CPU", more_is_better=False)
 def cpu(side: Side) -> Figures:
-    number = side.stock(side.drains * 2)
+    number = side.stock(side.best_drains * 2)
     with side.working() as workers:
-        began = workers.until_done(int(number * WARM_UP)).count
+        began = workers.until_done(int(number * WARM_UP)).ended
         redis, worker = side.server.cpu_seconds, workers.cpu_seconds
-        counted = workers.until_done(number).count - began
+        counted = workers.until_done(number).ended - began
         redis, worker = side.server.cpu_seconds - redis, workers.cpu_seconds - worker
     return {"Redis": redis / counted * 1e6, "worker": worker / counted * 1e6}
 
 
 @line("commands to Redis for a no-op task while draining", "commands", more_is_better=False)
 def commands(side: Side) -> float:
-    number = side.stock(side.drains)
+    number = side.stock(side.best_drains)
     with side.server.monitor() as monitor, side.working() as workers:
-        began, before = workers.until_done(int(number * WARM_UP)).count, monitor.count
-        counted = workers.until_done(number).count - began
+        began, before = workers.until_done(int(number * WARM_UP)).ended, monitor.count
+        counted = workers.until_done(number).ended - began
         return (monitor.count - before) / counted
 
 
@@ -41,7 +41,7 @@ def idle(side: Side) -> float:
 
 @line("resident memory of a worker process", "MB", more_is_better=False)
 def resident(side: Side) -> float:
-    number = side.stock(side.drains)
+    number = side.stock(side.best_drains)
     with side.working() as workers:
         workers.until_done(number)
         return workers.memory / 1e6

@@ -39,6 +39,6 @@ def limit(side: Side) -> float:
 
 def drained(side: Side, processes: int = 1, slots: int = 0, job: str = "noop") -> float:
     """Tasks per second. The stock is there before the workers are."""
-    number = side.stock(side.drains, job)
+    number = side.stock(side.drains if slots else side.best_drains, job)
     with side.working(processes, slots) as workers:
         return workers.until_done(number).rate

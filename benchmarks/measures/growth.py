@@ -9,7 +9,7 @@ SMALL, LARGE = 10_000, 1_000_000
 BUSY, KNOWN = 5, 10_000
 
 
-@line("cost of one message, by how many are ready, scheduled and leased", "µs", peers=ONLY_OWN, quick=False)
+@line("cost of one message, by how many there are (10,000; 1,000,000 in each state)", "µs", peers=ONLY_OWN, quick=False)
 def depth(side: Side) -> Figures:
     figures = {}
     size = LARGE if side.seconds >= 2 else int(LARGE * side.seconds / 20)
@@ -25,12 +25,11 @@ def depth(side: Side) -> Figures:
     return figures
 
 
-@line("drain five queues, by how many are known", "tasks/s", peers=ONLY_OWN, quick=False)
+@line("drain five queues, by how many are known (5; 10,000)", "tasks/s", peers=ONLY_OWN, quick=False)
 def queues(side: Side) -> Figures:
     figures = {}
     known = KNOWN if side.seconds >= 2 else int(KNOWN * side.seconds / 20)
-    done = 0
-    for name, more in (("5", 0), ("10,000", known)):
+    for name, more in (("few", 0), ("many", known)):
         if more:
             side.call("known_queues", number=more)
             with side.working() as workers:
@@ -39,7 +38,6 @@ def queues(side: Side) -> Figures:
         for number in range(BUSY):
             side.stock(side.drains // BUSY, queue=f"busy-{number}")
         with side.working(slots=1) as workers:
-            done = side.drains // BUSY * BUSY
-            figures[name] = workers.until_done(done).rate
+            figures[name] = workers.until_done(side.drains // BUSY * BUSY).rate
         side.forget()
     return figures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import Figures, line, middle
+from benchmarks.measures import ONLY_OWN, line, middle
 from benchmarks.sides import Side
 
 
@@ -12,7 +12,7 @@ def library(side: Side) -> float:
     return middle([side.imported()[0] for _ in range(3)]) * 1000
 
 
-@line("modules that a producer does not need", "modules", more_is_better=False)
-def unneeded(side: Side) -> Figures:
+@line("modules that a producer does not need", "modules", peers=ONLY_OWN, more_is_better=False)
+def unneeded(side: Side) -> float:
     unneeded = {"click", "rich", "http.server", "wsgiref", "flask", "django", "jinja2"}
     return float(len(unneeded & set(side.imported()[1])))

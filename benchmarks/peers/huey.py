@@ -27,6 +27,6 @@ class Adapter:
         return TASKS["echo"](argument).get(blocking=True, timeout=10, backoff=1, max_delay=0.001)
 
     def worker(self, processes: int, slots: int) -> list[list[str]]:
-        """Eight threads drain fastest; without the scheduler for periodic tasks and without log lines per task."""
+        """Four threads drain fastest; without the scheduler for periodic tasks and without log lines per task."""
         command = [sys.executable, "-m", "huey.bin.huey_consumer", f"{__name__}.huey"]
-        return [[*command, "-k", "thread", "-w", str(slots or 8), "-n", "-q"] for _ in range(processes)]
+        return [[*command, "-k", "thread", "-w", str(slots or 4), "-n", "-q"] for _ in range(processes)]

@@ -38,8 +38,8 @@ class Adapter(Items):
                 return value
 
     def worker(self, processes: int, slots: int) -> list[list[str]]:
-        """Ten threads drain fastest."""
-        return [[sys.executable, "-m", __name__, str(processes), str(slots or 10)]]
+        """Four threads drain fastest."""
+        return [[sys.executable, "-m", __name__, str(processes), str(slots or 4)]]
 
 
 if __name__ == "__main__":
