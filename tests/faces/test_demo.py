@@ -66,9 +66,9 @@ def run(place: Path, *arguments: str | Path, **more: str) -> subprocess.Complete
 
 
 def nothing_runs_in(place: Path) -> bool:
-    """Whether no process has the directory on its command line or as its own."""
-    running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    return not [command for command in running if any(str(place) in word for word in command)]
+    """Whether no process works in the directory, as its server does, or names it on its command line."""
+    running = [process.info for process in psutil.process_iter(["cmdline", "cwd"])]
+    return not [one for one in running if str(place) in " ".join([*(one["cmdline"] or []), one["cwd"] or ""])]
 
 
 def row(output: str, name: str) -> list[int]:
