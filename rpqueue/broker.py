@@ -211,13 +211,17 @@ class Broker:
                 if step.is_over(answer):
                     return answer
 
-    def close(self) -> None:
-        """Close the connections that this Broker opened. It opens new ones when it is used again."""
+    def stop_waiting(self) -> None:
+        """Close the waiting connections. A `wait` in another thread ends with RedisUnavailable."""
         self.listeners.close()
         if self._waiting is not None:
             if self._waiting is not self._client:
                 _hang_up(self._waiting)
             self._waiting = None
+
+    def close(self) -> None:
+        """Close the connections that this Broker opened. It opens new ones when it is used again."""
+        self.stop_waiting()
         if self._client is not None and not self.is_users:
             _hang_up(self._client)
             self._client = None
@@ -249,6 +253,8 @@ _MEANINGS: tuple[tuple[str, type[errors.RedisError], str], ...] = (
     ("OOM", errors.RedisOutOfMemory, "maxmemory is reached; nothing was written"),
     ("WRONGPASS", errors.RedisDenied, "user name or password is wrong"),
     ("NOAUTH", errors.RedisDenied, "it asks for a password"),
+    ("Authentication required", errors.RedisDenied, "it asks for a password"),
+    ("HELLO must be called with the client already authenticated", errors.RedisDenied, "it asks for a password"),
     ("invalid password", errors.RedisDenied, "user name or password is wrong"),
     ("invalid username-password", errors.RedisDenied, "user name or password is wrong"),
     ("NOPERM", errors.RedisDenied, "the ACL user may not do this"),

@@ -88,7 +88,9 @@ def _common(endpoint: Endpoint, library: Library, *, waiting: bool) -> dict[str,
         "socket_timeout": timeout,
         "socket_connect_timeout": min(endpoint.socket_timeout, 5.0),
         "retry": _retry(library, 0 if waiting else endpoint.resends),
-        "health_check_interval": 25,
+        # No PING before a command on an idle connection: it would wait as long as the command on one that is dead, the
+        # command is sent again anyway, and redis-py 5 recurses without end when Redis answers it with NOAUTH.
+        "health_check_interval": 0,
     }
     if not waiting and endpoint.resends:
         options["retry_on_error"] = [Disconnected, Silent]  # redis-py 5 resends nothing unless this says so
