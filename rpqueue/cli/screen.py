@@ -43,8 +43,10 @@ class Screen:
 
             yield advance
 
-    def compare(self, left: str, right: str, rows: Sequence[tuple[str, int, int]]) -> None:
-        """``(name, number, number)`` in columns; where they differ, in red."""
+    def compare(
+        self, left: str, right: str, rows: Sequence[tuple[str, int, int]], rates: tuple[str, float, float]
+    ) -> None:
+        """``(name, number, number)`` in columns; where they differ, in red. *rates* come last and may differ."""
         from rich.table import Table
 
         table = Table("", left, right)
@@ -52,4 +54,7 @@ class Screen:
             column.justify = "right"
         for name, one, other in rows:
             table.add_row(name, f"{one:,}", f"{other:,}", style="red" if one != other else None)
+        name, *numbers = rates
+        table.add_section()
+        table.add_row(name, *(f"{number:,.0f}" for number in numbers))
         self._console.print(table)

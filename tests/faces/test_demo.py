@@ -118,8 +118,8 @@ def test_it_uses_the_redis_of_rpqueue_url_and_leaves_nothing_there(
 def test_counts_that_differ_are_a_failure(
     modules: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def one_too_few(screen: Any, paths: list[str], processes: int, kill: bool) -> demo.Totals:
-        return demo.Totals.of([demo.describe(path) for path in paths[1:]])
+    def one_too_few(screen: Any, paths: list[str], processes: int, kill: bool) -> tuple[demo.Totals, float]:
+        return demo.Totals.of([demo.describe(path) for path in paths[1:]]), 1.0
 
     monkeypatch.setattr(demo, "count_by_workers", one_too_few)
     before = signal.getsignal(signal.SIGTERM)
@@ -129,6 +129,7 @@ def test_counts_that_differ_are_a_failure(
         signal.signal(signal.SIGTERM, before)
     output = capsys.readouterr().out
     assert row(output, "files") == [41, 42]
+    assert row(output, "tasks a second")[0] == 1
     assert "FAILED" in output
 
 
