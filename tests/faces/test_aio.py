@@ -239,6 +239,20 @@ async def test_a_flush_waits_for_what_is_there(face: Aio, add: Any, start_worker
     assert sorted((await face.flush_tasks(complete=True, timeout=20)).done) == sorted(ids)
 
 
+def test_async_tasks_call_others_and_wait_for_them(app: App, face: Aio, add: Any, start_worker: StartWorker) -> None:
+    @app.task(name="outer", save_results=60)
+    async def outer(number: int) -> int:
+        call = await face.execute(add, number, 1)
+        return int(await call.get(20))
+
+    calls = [outer.execute(number) for number in range(20)]
+    start_worker()
+    assert [call.get(20) for call in calls] == list(range(1, 21))
+    assert app.broker.awaited
+    app.settings.should_quit[0] = 1
+    wait_until(lambda: not app.broker.awaited)  # the worker's event loop has ended, and closed what it had opened
+
+
 # ---- Queues, locks, faces.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -70,7 +71,7 @@ class Coroutines:
         if loop is None or thread is None:
             return
         asyncio.run_coroutine_threadsafe(self._cancel(), loop)
-        thread.join(1.0)  # a coroutine that swallows its cancellation is left behind
+        thread.join(2.0)  # a coroutine that swallows its cancellation is left behind
         if not thread.is_alive():
             loop.close()
 
@@ -80,7 +81,11 @@ class Coroutines:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=0.9)
-        asyncio.get_running_loop().stop()
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(asyncio.TimeoutError):
+            # As asyncio.run() does: what tasks have opened for this loop is closed now, such as the connections of aio.
+            await asyncio.wait_for(loop.shutdown_asyncgens(), 0.9)
+        loop.stop()
 
     def _get_loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
