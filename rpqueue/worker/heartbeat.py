@@ -92,6 +92,7 @@ class Presence:
         self._host = socket.gethostname()
         self._info = {"host": self._host, "queues": queues, "threads": threads, "supervisor": os.getpid()}
         self._told: set[int] = set()
+        self._drift: float | None = None  #: Redis's clock minus the monotonic one; None: not known yet
 
     def tick(self) -> float:
         """One call for all processes."""
@@ -103,14 +104,15 @@ class Presence:
         self._tell({})
 
     def _tell(self, alive: Mapping[int, float]) -> None:
-        drift = self.broker.execute(redis_time()) - time.monotonic()
+        if self._drift is None:
+            self._drift = self.broker.execute(redis_time()) - time.monotonic()
         beats = [
-            Beat(self._id(pid), json.dumps({**self._info, "pid": pid, "started_at": round(drift + started_at, 3)}))
-            for pid, started_at in alive.items()
+            Beat(self._id(pid), json.dumps({**self._info, "pid": pid, "started_at": round(self._drift + born, 3)}))
+            for pid, born in alive.items()
         ]
         beats += [Beat(self._id(pid), "") for pid in self._told.difference(alive)]
         forget_after = 10 * self.system.settings.worker_ttl
-        self.broker.execute(beat(self.system.keys.app, beats, forget_after))
+        self._drift = self.broker.execute(beat(self.system.keys.app, beats, forget_after)) - time.monotonic()
         self._told = set(alive)
 
     def _id(self, pid: int) -> str:
