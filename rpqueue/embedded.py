@@ -199,9 +199,7 @@ def _launch(home: Path, lock: int) -> None:
     }
     for name, value in options.items():
         command += [f"--{name}", value]
-    done = subprocess.run(
-        command, pass_fds=[lock], stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    done = subprocess.run(command, pass_fds=[lock], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
         said = (done.stderr + done.stdout).strip()
         raise EmbeddedServerError(f"{command[0]} ended with code {done.returncode}: {said}")

@@ -60,9 +60,7 @@ class Server:
 
     host = "127.0.0.1"
 
-    def __init__(
-        self, flavour: str, *, appendonly: bool = False, options: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, flavour: str, *, appendonly: bool = False, options: Sequence[str] = ()) -> None:
         found = program(flavour)
         if found is None:
             raise LookupError(f"no {flavour}-server on this machine")

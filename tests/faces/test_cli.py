@@ -487,8 +487,8 @@ def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     yield start
     for process in processes:
-        process.kill()
-        process.wait()
+        process.terminate()  # a supervisor that is killed leaves its workers to the next test for a moment
+        process.wait(20)
 
 
 @pytest.mark.parametrize("command", [("rpqueue.run",), ("rpqueue", "worker")])

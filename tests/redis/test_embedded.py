@@ -254,9 +254,7 @@ def test_a_path_too_long_for_a_socket_works(home: Path, hold: Callable[[], Holde
 def test_a_path_with_spaces_quotes_and_umlauts_works(home: Path) -> None:
     with embedded.start(home / 'it\'s "ä" 100% #1?') as server:
         assert answers(server)
-        assert (server.directory / "appendonlydir").exists() or (
-            server.directory / "appendonly.aof"
-        ).exists()
+        assert (server.directory / "appendonlydir").exists() or (server.directory / "appendonly.aof").exists()
 
 
 def test_a_relative_path_means_the_same_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,9 +271,7 @@ def test_its_server_ends_although_the_directory_was_deleted(home: Path) -> None:
     wait_until(lambda: has_ended(server.pid))
 
 
-def test_without_any_server_program_the_error_says_what_to_install(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_any_server_program_the_error_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(embedded, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(home))
@@ -302,9 +298,7 @@ def test_a_program_that_refuses_is_quoted(home: Path, monkeypatch: pytest.Monkey
         embedded.start(home)
 
 
-def test_a_server_that_ends_at_once_shows_its_log(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_ends_at_once_shows_its_log(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     ending = ["/bin/sh", "-c", f"echo out of luck > '{home}/server.log'"]
     monkeypatch.setattr(embedded, "server_command", lambda: list(ending))
