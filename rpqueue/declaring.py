@@ -84,7 +84,7 @@ class Declaring(System):
 
     def periodic_task(
         self,
-        run_every: float | timedelta,
+        run_every: float | timedelta | Schedule,
         queue: str | bytes | None = None,
         never_skip: bool = False,
         attempts: int = 1,
@@ -99,7 +99,7 @@ class Declaring(System):
         Run a function every *run_every* seconds (or timedelta), once per slot however many workers there are.
 
         Args:
-            run_every: at least MINIMUM_DELAY unless *low_delay_okay*.
+            run_every: at least MINIMUM_DELAY unless *low_delay_okay*; or a Schedule of your own.
             queue: None: DEFAULT_QUEUE.
             never_skip: True makes up for slots that no worker was there for, one after the other; False skips them.
             attempts: see `task`; so are retry_delay, save_results, vis_timeout, use_dead and name.
@@ -110,6 +110,8 @@ class Declaring(System):
             vis_timeout: see `task`.
             use_dead: see `task`.
         """
+        if run_every is None:
+            raise WrongType("run_every: expected seconds or a timedelta, got None")
 
         def decorate(function: Callable[P, R]) -> tasks.Task[P, R]:
             return self._declare(

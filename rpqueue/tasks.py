@@ -29,7 +29,7 @@ def attempts_number(value: Any, what: str) -> int:
     """*value* as a whole number >= 1; 3.0 is taken for 3."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise WrongType(f"{what}: expected a whole number >= 1, got {value!r}")
-    if value != int(value) or value < 1:
+    if not 1 <= value < 1e9 or value != int(value):
         raise RefusedInput(f"{what}: expected a whole number >= 1, got {value!r}")
     return int(value)
 
@@ -103,12 +103,14 @@ class Task(Generic[P, R]):
                     "say low_delay_okay=True if that is meant"
                 )
             return Every(interval, never_skip=self.never_skip)
+        if not isinstance(delay, Schedule):
+            raise WrongType(f"run_every of {self.name}: expected seconds, a timedelta or a Schedule, got {delay!r}")
         return delay
 
     def __repr__(self) -> str:
         return f"<Task function={self.name} queue={self.queue}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, as if it were not decorated."""
         if self.function is None:
             raise TypeError(
@@ -123,7 +125,7 @@ class Task(Generic[P, R]):
         instant = time.time() if now is None else now
         return max(self.schedule.first(instant) - instant, 0.0)
 
-    def execute(self, *args: Any, **kwargs: Any) -> EnqueuedTask | InlineTask:
+    def execute(self, /, *args: Any, **kwargs: Any) -> EnqueuedTask | InlineTask:
         """
         Enqueue a call of this task.
 
@@ -192,7 +194,7 @@ class Task(Generic[P, R]):
         function: Callable[..., Any] = self.__call__
         return function(*args, **kwargs)
 
-    def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask | InlineTask | None:
+    def retry(self, /, *args: Any, **kwargs: Any) -> EnqueuedTask | InlineTask | None:
         """
         Enqueue this task once more, after its retry_delay, unless its attempts are used up.
 

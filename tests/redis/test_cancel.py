@@ -119,3 +119,13 @@ def test_waiters_hear_of_it(queue: Queue) -> None:
         heard = listener.get_message(timeout=2)
     assert heard is not None
     assert heard["data"] == b"cancelled"
+
+
+@pytest.mark.any_server
+def test_cancelled_once_more_it_is_still_cancelled(queue: Queue) -> None:
+    queue.given(ready=["a"])
+    outcome = '{"state":"cancelled"}'
+    assert cancel(queue, "a", keep_for=60_000, outcome=outcome) == 1
+    assert cancel(queue, "a", keep_for=60_000, outcome=outcome) == 1
+    assert queue.client.get(queue.keys.outcome("a")) == outcome.encode()
+    assert queue.stats() == {"cancelled": 1}

@@ -207,7 +207,7 @@ def after_fork() -> None:
 
 
 def main(config: dict[str, Any]) -> None:
-    logging.basicConfig(level=config["log_level"], format="%(process)d %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=config["log_level"], format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
     app = App(config["url"], config["prefix"])
     for name, value in config["settings"].items():
         setattr(app.settings, name, after_fork if name == "after_fork" else value)

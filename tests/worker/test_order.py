@@ -35,7 +35,7 @@ def test_one_thread_keeps_the_order_while_it_gives_back_what_waits_behind_a_slow
     execute = Patience.execute
 
     def slow_to_give_back(patience: Patience, operation: Any, *rest: Any) -> Any:
-        if operation.script.name == "release":
+        if operation.script is not None and operation.script.name == "release":
             giving_back.set()
             time.sleep(0.2)
         return execute(patience, operation, *rest)

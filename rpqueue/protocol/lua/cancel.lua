@@ -7,7 +7,8 @@
 -- ARGV[2]     id       text
 -- ARGV[3]     keep_for int     ms to remember that it was cancelled; 0: not at all
 -- ARGV[4]     outcome  JSON    what is remembered
--- Returns 1 when it was removed, -1 when it had finished and its outcome was deleted, 0 when it is running or not known.
+-- Returns 1 when it was removed, now or before, -1 when it had finished and its outcome was deleted, 0 when it is running
+-- or not known.
 -- O(ready) at worst; a message that was put in lately is found from the near end.
 -- Needs: queue, memo, publish
 local q, memo = queue_at(1), KEYS[13]
@@ -26,8 +27,14 @@ if redis.call('ZREM', q.scheduled, id) == 1 or redis.call('HDEL', q.parked, id) 
   publish(q, id, 'cancelled')
   publish(q, '', 'done 1')
   answer = 1
-elseif redis.call('HEXISTS', q.messages, id) == 0 and redis.call('DEL', KEYS[14]) == 1 then
-  answer = -1
+elseif redis.call('HEXISTS', q.messages, id) == 0 then
+  local kept = redis.call('GET', KEYS[14])
+  if kept == outcome then
+    answer = 1
+  elseif kept then
+    redis.call('DEL', KEYS[14])
+    answer = -1
+  end
 end
 if answer ~= 0 then remember(memo, number, answer) end
 return answer
