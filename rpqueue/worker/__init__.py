@@ -77,8 +77,11 @@ def execute_task_threads(
         system.settings.execute_tasks = False
         put_back()
         beating.join(1.0)
-        with contextlib.suppress(RedisError):
-            presence.leave()
+        if not duties.is_away:
+            with contextlib.suppress(RedisError):
+                presence.leave()
+        if broker is not system.broker:
+            broker.close()
 
 
 def _begin(system: System) -> None:

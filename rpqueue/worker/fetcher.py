@@ -191,13 +191,26 @@ class Fetcher:
         self._quiet.set()
         with self._change:
             self._change.notify_all()
-        self.give_back()
+        if self._buffer:  # else not, for a round that waits for Redis would have to end first
+            self.give_back()
 
-    def flush(self) -> None:
-        """Send the acks that are left."""
-        with self._rounds:
+    def flush(self, timeout: float) -> None:
+        """Send the acks that are left, once a round that is under way has ended; Stopped if that takes too long."""
+        if not self._rounds.acquire(timeout=timeout):
+            raise Stopped
+        try:
             while self._ended or self._unanswered:
                 self._round(0)
+        finally:
+            self._rounds.release()
+
+    def leave(self) -> None:
+        """Stop waiting in Redis. A token that was given to this worker this moment is left for another one."""
+        if self._somebody_waits:
+            self.patience.broker.stop_waiting()
+            for key in self.route.wake_keys():
+                self.patience.execute(command(as_is, "RPUSH", key, b""))
+                self.patience.execute(command(as_is, "PEXPIRE", key, 60_000))
 
     # How it is done.
 
@@ -290,18 +303,9 @@ class Fetcher:
                 # The round that follows says what is wrong, and waits until it is over.
                 self.patience.stopping.wait(FIRST_PAUSE)
                 return
-            if token is not None and self._quiet.is_set():
-                self._pass_on(token)
             self.route.woken(token)
             if token is not None:
                 return
-
-    def _pass_on(self, token: bytes) -> None:
-        """A token that came while this worker stops is another one's."""
-        broker = self.patience.broker
-        for key in self.route.wake_keys()[:1]:
-            broker.execute(command(as_is, "RPUSH", key, token))
-            broker.execute(command(as_is, "PEXPIRE", key, 60_000))
 
     def _round(self, wanted: int) -> int:
         """Run a round, under `_rounds`. Returns how many messages it brought."""

@@ -34,31 +34,32 @@ class Patience:
     def __init__(self, broker: Broker, stopping: threading.Event) -> None:
         self.broker = broker
         self.stopping = stopping
+        self._is_away = False  # Redis did not answer the last call of any thread
 
     def execute(self, operation: Operation[T], stamp: Stamp | None = None) -> T:
         """
         The operation's result, however long Redis is away.
 
         Raises:
-            Stopped: the worker stops; the last try failed.
+            Stopped: the worker stops, and Redis is away.
         """
         own = stamp or self.broker.sessions.take()
         pause, failed = FIRST_PAUSE, False
-        try:
-            while True:
-                try:
-                    result = self.broker.execute(operation, own)
-                except RedisError as error:
-                    if not failed:
-                        log.error("Redis does not answer; trying until it does", extra={"error": str(error)})
-                    failed = True
-                    if self.stopping.wait(pause * random.uniform(0.5, 1.0)):  # jitter, no secret
-                        raise Stopped(str(error)) from error
-                    pause = min(pause * 2, LONGEST_PAUSE)
-                else:
-                    if failed:
-                        log.warning("Redis answers again")
-                    return result
-        finally:
-            if stamp is None:
-                self.broker.sessions.give_back(own)
+        while True:
+            if self._is_away and self.stopping.is_set():
+                raise Stopped
+            try:
+                result = self.broker.execute(operation, own)
+            except RedisError as error:
+                if not failed:
+                    log.error("Redis does not answer; trying until it does", extra={"error": str(error)})
+                self._is_away = failed = True
+                self.stopping.wait(pause * random.uniform(0.5, 1.0))  # jitter, so that not all come at once
+                pause = min(pause * 2, LONGEST_PAUSE)
+            else:
+                self._is_away = False
+                if failed:
+                    log.warning("Redis answers again")
+                if stamp is None:
+                    self.broker.sessions.give_back(own)
+                return result

@@ -22,20 +22,23 @@ class Duties:
     """
     Some services on one thread, each ticked when it asked to be.
 
+    When Redis is away for one of them, it is away for all: they wait together, and not one after the other.
+
     Args:
         services: ticked in this order when due at the same time.
     """
 
-    #: Seconds after which a service that could not reach Redis tries again.
-    PAUSE = 1.0
+    #: Seconds after which services try again when one could not reach Redis; and after which one that failed does.
+    AWAY, PAUSE = 0.3, 1.0
 
     def __init__(self, *services: Service) -> None:
+        self.is_away = False  #: Redis did not answer the last service
         self._next = dict.fromkeys(services, 0.0)
 
     def run_due(self) -> float:
         """Tick what is due; returns the seconds until the next one is."""
-        for service, due_at in self._next.items():
-            if time.monotonic() >= due_at:
+        for service in self._next:
+            if time.monotonic() >= self._next[service]:
                 self._next[service] = time.monotonic() + self._tick(service)
         return max(min(self._next.values(), default=time.monotonic() + 1) - time.monotonic(), 0.0)
 
@@ -45,9 +48,16 @@ class Duties:
 
     def _tick(self, service: Service) -> float:
         try:
-            return service.tick()
+            pause = service.tick()
+            self.is_away = False
+            return pause
         except RedisError as error:
-            log.warning("a duty could not reach Redis", extra={"duty": type(service).__name__, "error": str(error)})
+            if not self.is_away:
+                log.warning("a duty could not reach Redis", extra={"duty": type(service).__name__, "error": str(error)})
+            self.is_away = True
+            again_at = time.monotonic() + self.AWAY
+            self._next.update({service: max(due_at, again_at) for service, due_at in self._next.items()})
+            return self.AWAY
         except Exception:
             log.exception("a duty failed; it will be tried again", extra={"duty": type(service).__name__})
         return self.PAUSE

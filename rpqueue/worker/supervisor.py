@@ -109,8 +109,9 @@ class Supervisor:
                     if child.is_alive:
                         os.kill(child.pid, signal.SIGKILL)
                 put_back()
-        with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
-            self.presence.leave()
+        if not self.duties.is_away:
+            with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
+                self.presence.leave()
 
     def _print_stacks(self, number: int, frame: FrameType | None) -> None:
         faulthandler.dump_traceback(all_threads=True)

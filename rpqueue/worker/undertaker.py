@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from ..broker import Broker
-from ..errors import RedisError
 from ..protocol import moves
 from ..protocol.moves import Reason
 from ..protocol.workers import recall
@@ -13,9 +12,6 @@ from ..system import System
 from .ledger import Held, Ledger, Stage
 
 log = logging.getLogger("rpqueue.worker")
-
-#: Seconds until the next try when Redis could not be reached.
-TRY_AGAIN = 0.5
 
 
 class Undertaker:
@@ -41,14 +37,10 @@ class Undertaker:
         self._waiting.append(ledger)
 
     def tick(self) -> float:
-        """See to every ledger that waits; those that Redis is not there for wait on."""
+        """See to every ledger that waits; what Redis is not there for waits on."""
         while self._waiting:
             ledger = self._waiting[0]
-            try:
-                count = self._bury(ledger)
-            except RedisError as error:
-                log.warning("a dead process's messages wait for Redis", extra={"error": str(error)})
-                return TRY_AGAIN
+            count = self._bury(ledger)
             self._waiting.pop(0)
             ledger.close()
             if any(count.values()):

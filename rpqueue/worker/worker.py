@@ -71,7 +71,7 @@ class Worker:
         self.orders = orders
         self.phase = Phase.NEW
         self.stopping = threading.Event()
-        broker = system.broker.prompt()
+        self.broker = broker = system.broker.prompt()
         self.patience = Patience(broker, self.stopping)
         self.fetcher = Fetcher(system, route_for(system, self.queues), ledger, self.patience, threads)
         self.runner = Runner(system, self.fetcher, self.patience)
@@ -117,13 +117,16 @@ class Worker:
             self._wait_for_running()
             self._enter(Phase.STOPPING)
             self._interrupt()
-            self.fetcher.flush()
+            self.fetcher.flush(LAST_WORDS)
+            self.fetcher.leave()
         except Stopped:
             log.error("Redis does not answer; what is held comes back when its leases end")
         finally:
             hurry.cancel()
             self.stopping.set()
             self.pool.close()
+            if self.broker is not self.system.broker:
+                self.broker.close()
             self._enter(Phase.STOPPED)
 
     def _wait_for_running(self) -> None:

@@ -194,6 +194,17 @@ def test_an_idle_worker_stops_at_once(bench: Bench) -> None:
     assert time.monotonic() - started < 1.5
 
 
+@pytest.mark.parametrize("queues", [None, ["one", "other"]])
+def test_the_wake_token_that_a_stopping_worker_may_have_been_given_is_left_for_another(
+    bench: Bench, queues: list[str] | None
+) -> None:
+    worker = bench.start(queues=queues)
+    wait_until(lambda: bench.client.info("clients")["blocked_clients"] == 1, SOON, "it waits")
+    assert worker.stop() == 0
+    keys = [bench.app.task_keys(queue).wake for queue in queues] if queues else [bench.app.keys.app.wake]
+    assert [bench.client.llen(key) for key in keys] == [1] * len(keys)
+
+
 def test_a_worker_stops_though_redis_is_gone(own_bench: Bench) -> None:
     worker = own_bench.start(processes=2, wait=0.2)
     own_bench.server.kill()
