@@ -56,9 +56,6 @@ def seed(request: pytest.FixtureRequest) -> None:
     random.seed(request.param)
 
 
-pytestmark = pytest.mark.filterwarnings("error")
-
-
 # ---- Storms.
 
 
