@@ -159,7 +159,7 @@ def read_registry(reply: Any) -> dict[str, dict[str, Any]]:
 def _unknown(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "none"
-    return f"no task is named {name!r}{did_you_mean(str(name), names)} Known: {listed}."
+    return f"no task is named {name!r}{did_you_mean(str(name), names) or '.'} Known: {listed}."
 
 
 def told(task: tasks.Task[..., Any], now: float) -> str:
