@@ -204,7 +204,7 @@ def test_a_prefix_may_be_set_later_and_holds_for_every_key(
     call = one.task(add).execute(1, _queue="a{b}:c")
     one.Data("d").put_data([1])
     call.cancel()
-    assert {key.split(b":")[0] for key in redis_client.keys()} == {b"test-moved"}
+    assert {key.split(b":")[0] for key in redis_client.scan_iter()} == {b"test-moved"}
 
 
 def test_the_module_itself_is_set_up_by_assignment(server: Server, redis_client: redis.Redis) -> None:
@@ -220,4 +220,4 @@ def test_the_module_itself_is_set_up_by_assignment(server: Server, redis_client:
     environment = {**os.environ, "RPQUEUE_URL": server.url}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert said.stdout == "mine ['mine'] [('mine', 1, 1)] ['__main__.hello']\n"
-    assert {key.split(b":")[0] for key in redis_client.keys()} == {b"test-assigned"}
+    assert {key.split(b":")[0] for key in redis_client.scan_iter()} == {b"test-assigned"}
