@@ -53,7 +53,6 @@ LEVELS = {
     "cli": FACES,
     "contrib": FACES,
     "demo": FACES,
-    "demo": FACES,
     "django": FACES,
     "run": FACES,
     "web": FACES,
