@@ -71,12 +71,12 @@ def parse_header(header: bytes) -> tuple[float, float, int, Flags]:
     try:
         version = int(words[0])
         available_at = int(words[1]) / 1000
-        lease, attempts, flags = (int(words[2]), int(words[3]), int(words[4])) if len(words) > 2 else (0, 1, 0)
-    except (ValueError, IndexError) as error:
+        lease, attempts, flags = (int(words[2]) / 1000, int(words[3]), int(words[4])) if len(words) > 2 else (0, 1, 0)
+    except (ValueError, IndexError, OverflowError) as error:
         raise Undecodable(f"message header: expected 'VERSION AVAILABLE_AT ...', got {header[:80]!r}") from error
     if version != VERSION:
         raise Undecodable(f"message version: expected {VERSION}, got {version}; a newer rpqueue wrote it")
-    return available_at, lease / 1000, attempts, Flags(flags)
+    return available_at, lease, attempts, Flags(flags)
 
 
 def split(message_id: bytes, token: int, message: bytes) -> Leased:
