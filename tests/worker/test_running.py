@@ -137,7 +137,7 @@ def test_a_worker_without_supervisor_runs_tasks_and_is_listed(bench: Bench) -> N
     echo = bench.task("echo", save_results=60)
     worker = bench.start(alone=True, threads=2)
     assert echo.execute(7).get(SOON) == 7
-    assert worker.announced() == [worker.pid]
+    wait_until(lambda: worker.announced() == [worker.pid], SOON, "it told of itself")
     assert worker.stop() == 0
     assert worker.announced() == []
 
