@@ -271,6 +271,19 @@ _MEANINGS: tuple[tuple[str, type[errors.RedisError], str], ...] = (
 )
 
 
+#: Codes that redis-py takes off a server's error, and the class by which it tells them instead.
+_CODES = {
+    "READONLY": "ReadOnlyError",
+    "MASTERDOWN": "MasterDownError",
+    "LOADING": "BusyLoadingError",
+    "TRYAGAIN": "TryAgainError",
+    "CLUSTERDOWN": "ClusterDownError",
+    "OOM": "OutOfMemoryError",
+    "NOPERM": "NoPermissionError",
+    "WRONGPASS": "AuthenticationError",
+}
+
+
 def was_answered(error: Exception) -> bool:
     """Whether a call that failed so had a reply."""
     return not isinstance(error, errors.RedisUnavailable)
@@ -283,13 +296,11 @@ def translate(error: BaseException, where: str) -> Exception:
     text = str(error)
     if isinstance(error, errors.RpqueueError) or not isinstance(error, (theirs.RedisError, OSError)):
         return error if isinstance(error, Exception) else errors.RpqueueError(text)
-    for words, kind, meaning in _MEANINGS:
-        if words in text:
-            return kind(f"Redis at {where}: {meaning} ({text})")
-    if isinstance(error, theirs.AuthenticationError):
-        return errors.RedisDenied(f"Redis at {where}: user name or password is wrong ({text})")
-    if isinstance(error, (theirs.ReadOnlyError,)):
-        return errors.RedisReadOnly(f"Redis at {where}: it is a replica ({text})")
+    names = {kind.__name__ for kind in type(error).__mro__}
+    for said in (text, *(code for code, name in _CODES.items() if name in names)):
+        for words, kind, meaning in _MEANINGS:
+            if words in said:
+                return kind(f"Redis at {where}: {meaning} ({text})")
     if isinstance(error, (theirs.ConnectionError, theirs.TimeoutError, OSError)):
         return errors.RedisUnavailable(
             f"Redis at {where}: not reached, or no answer in time ({text}); is it running, and is the address right?"
