@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -12,6 +13,7 @@ from rpqueue.errors import TaskFailed, TaskLost
 from rpqueue.states import State
 from tests.servers import wait_until
 from tests.worker.harness import SOON, Bench, is_gone
+from tests.worker.load import buried, load, progress, runs
 
 
 def test_what_a_killed_process_ran_runs_again_at_once(bench: Bench) -> None:
@@ -55,7 +57,7 @@ def test_what_a_killed_process_had_not_started_runs_elsewhere_exactly_once(bench
     os.kill(worker.child(), signal.SIGKILL)
     bench.until_empty()
     assert bench.labels() == [str(number) for number in range(50)]
-    assert bench.ids("lost") == [bench.ids("lost")[0]]
+    assert len(bench.ids("lost")) == 1
     assert bench.stats()["lost"] == 1
 
 
@@ -134,3 +136,22 @@ def test_a_claim_that_was_never_written_down_is_given_back(bench: Bench) -> None
     assert bench.labels() == [str(number) for number in range(5)]
     for call in calls:
         bench.until(call, "done")
+
+
+def test_under_load_killed_processes_lose_nothing_and_run_nothing_twice_that_may_run_once(bench: Bench) -> None:
+    bench.task("count", "again", vis_timeout=60, attempts=9, retry_delay=0)
+    bench.task("count", "once")
+    worker = bench.start(processes=2, threads=2, poison_crashes=0)
+    with load(bench, "again", "once") as threads:
+        for _ in range(6):
+            progress(bench, threads, 40)
+            wait_until(worker.announced, SOON, "a process to kill")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.announced()[0], signal.SIGKILL)
+    bench.until_empty(timeout=60)
+    counts, sent = runs(bench), {label for thread in threads for label in thread.sent}
+    lost = buried(bench)
+    assert sent == set(counts) | lost
+    assert {label for label in sent if label.startswith("once") and counts[label] > 1} == set()
+    assert {label for label in lost if label.startswith("again")} == set()
+    assert bench.stats()["done"] + len(lost) == len(sent)
