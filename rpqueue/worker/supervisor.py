@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -206,17 +207,24 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _deaths(self) -> Iterator[int]:
-        """A file descriptor that becomes readable when a child dies, or any signal comes."""
+        """
+        A file descriptor that becomes readable when a child dies, or any signal comes.
+
+        Not so in a thread that is not the main one, which hears of no signals and looks for the dead now and then.
+        """
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
-        before_handler = signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        hears = threading.current_thread() is threading.main_thread()
+        if hears:
+            handler_before = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+            descriptor_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         try:
             yield reader
         finally:
-            signal.set_wakeup_fd(before)
-            signal.signal(signal.SIGCHLD, before_handler)
+            if hears:
+                signal.set_wakeup_fd(descriptor_before)
+                signal.signal(signal.SIGCHLD, handler_before or signal.SIG_DFL)
             os.close(reader)
             os.close(writer)
 

@@ -159,6 +159,7 @@ class Bench:
         alone: bool = False,
         ready: bool = True,
         dies_with_claims: bool = False,
+        in_thread: bool = False,
         **settings: Any,
     ) -> WorkerProcess:
         """
@@ -169,6 +170,7 @@ class Bench:
             without: names of tasks that it does not know.
             alone: execute_task_threads, without supervisor.
             ready: wait until it works.
+            in_thread: not in the main thread, so no signals are heard.
             dies_with_claims: the first process that gets messages dies before it can write down which.
             settings: for this worker only.
         """
@@ -183,6 +185,7 @@ class Bench:
             "options": options,
             "log_level": log_level,
             "dies_with_claims": dies_with_claims,
+            "in_thread": in_thread,
         }
         worker = WorkerProcess(self, config, self._logs / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)

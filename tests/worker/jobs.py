@@ -214,7 +214,12 @@ def main(config: dict[str, Any]) -> None:
     declare(app, config["jobs"])
     if config["dies_with_claims"]:
         fetcher.decode = die_first
-    getattr(app, config["run"])(**config["options"])
+    if config["in_thread"]:
+        thread = threading.Thread(target=getattr(app, config["run"]), kwargs=config["options"])
+        thread.start()
+        thread.join()
+    else:
+        getattr(app, config["run"])(**config["options"])
     with contextlib.suppress(redis.RedisError):
         note("", "stopped")
 

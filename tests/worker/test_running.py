@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.servers import Server, wait_until
@@ -140,6 +142,18 @@ def test_a_worker_without_supervisor_runs_tasks_and_is_listed(bench: Bench) -> N
     wait_until(lambda: worker.announced() == [worker.pid], SOON, "it told of itself")
     assert worker.stop() == 0
     assert worker.announced() == []
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_it_may_run_in_a_thread_that_is_not_the_main_one(bench: Bench, alone: bool) -> None:
+    echo, quit_soon = bench.task("echo", save_results=60), bench.task("quit_soon")
+    worker = bench.start(alone=alone, in_thread=True)
+    assert echo.execute(7).get(SOON) == 7
+    if not alone:
+        os.kill(worker.child(), signal.SIGKILL)
+        assert echo.execute(8).get(SOON) == 8
+    quit_soon.execute()
+    assert worker.code() == 0
 
 
 def test_what_a_task_prints_is_not_lost_at_the_end(tmp_path: Path, bench: Bench) -> None:
