@@ -8,7 +8,7 @@ import threading
 from typing import TypeVar
 
 from ..broker import Broker
-from ..errors import RedisError
+from ..errors import RedisError, RedisUnavailable
 from ..protocol.operation import Operation, Stamp
 
 T = TypeVar("T")
@@ -52,14 +52,15 @@ class Patience:
                 result = self.broker.execute(operation, own)
             except RedisError as error:
                 if not failed:
-                    log.error("Redis does not answer; trying until it does", extra={"error": str(error)})
+                    what = "does not answer" if isinstance(error, RedisUnavailable) else "refuses"
+                    log.error("Redis %s; trying until it is well again: %s", what, error)
                 self._is_away = failed = True
                 self.stopping.wait(pause * random.uniform(0.5, 1.0))  # jitter, so that not all come at once
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
                 self._is_away = False
                 if failed:
-                    log.warning("Redis answers again")
+                    log.warning("Redis is well again")
                 if stamp is None:
                     self.broker.sessions.give_back(own)
                 return result

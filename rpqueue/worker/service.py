@@ -53,7 +53,7 @@ class Duties:
             return pause
         except RedisError as error:
             if not self.is_away:
-                log.warning("a duty could not reach Redis", extra={"duty": type(service).__name__, "error": str(error)})
+                log.warning("a duty could not reach Redis: %s", error, extra={"duty": type(service).__name__})
             self.is_away = True
             again_at = time.monotonic() + self.AWAY
             self._next.update({service: max(due_at, again_at) for service, due_at in self._next.items()})
