@@ -186,11 +186,14 @@ class Fetcher:
             for claim in held:
                 self.dropped(claim)
 
-    def stop_claiming(self) -> None:
-        """Claim no more, wake the slots that wait, and give back what has not started."""
+    def claim_no_more(self) -> None:
+        """What comes from now on is left to others; slots that wait are let go."""
         self._quiet.set()
         with self._change:
             self._change.notify_all()
+
+    def give_back_the_rest(self) -> None:
+        """What was claimed before, and has not started, goes back."""
         if self._buffer:  # else not, for a round that waits for Redis would have to end first
             self.give_back()
 

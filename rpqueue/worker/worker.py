@@ -108,12 +108,13 @@ class Worker:
         """Stop, in an order that loses nothing."""
         # Nothing new comes in. What was claimed and not started goes back to the head of its queue at once, since
         # other workers can run it. What runs gets its time, and whoever beats for us extends its leases all the while.
+        self.fetcher.claim_no_more()
         self._enter(Phase.QUIET)
         hurry = threading.Timer(self.wait + LAST_WORDS, self.stopping.set)
         hurry.daemon = True
         hurry.start()
         try:
-            self.fetcher.stop_claiming()
+            self.fetcher.give_back_the_rest()
             self._wait_for_running()
             self._enter(Phase.STOPPING)
             self._interrupt()
