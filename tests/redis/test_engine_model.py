@@ -372,7 +372,7 @@ class Engine(EngineBesideModel):
         return data.draw(st.lists(st.sampled_from(ids), unique=True, min_size=least, max_size=3))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)  # hypothesis may look for a shorter example for five minutes
 def test_two_queues_and_two_workers_do_what_their_model_does(server: Server, redis_client: redis.Redis) -> None:
     broker = Broker(Endpoint(url=server.url))
     machine = type("Machine", (Engine,), {"broker": broker, "client": redis_client})
