@@ -116,7 +116,7 @@ class Queue:
         return Within(self.clock.before - start + ms, self.clock.ended - start + ms)
 
     def since_start(self, instant: float | str) -> int:
-        """An instant of Redis's in whole milliseconds of this harness; fractions only keep messages of one call in order."""
+        """An instant of Redis's in whole milliseconds of this harness; fractions only keep one call in order."""
         return int(float(instant)) - self.clock.start
 
     # ---- state before
