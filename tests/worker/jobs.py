@@ -31,6 +31,7 @@ NOTES, GO = "test-notes", "test-go:"
 #: Longest time that a job waits for its go: a test that fails must not leave processes that hang.
 HELD = 50
 
+_making_client = threading.Lock()
 _client: redis.Redis | None = None
 _pid = 0
 
@@ -38,10 +39,12 @@ _pid = 0
 def client() -> redis.Redis:
     """A client of this process's own, apart from rpqueue's. It sends nothing twice, so that it counts rightly."""
     global _client, _pid
-    if _client is None or _pid != os.getpid():
-        _client = redis.Redis.from_url(os.environ["TEST_NOTES_URL"], retry=Retry(NoBackoff(), 0))
-        _pid = os.getpid()
-    return _client
+    # One for all threads: a second one, dropped at once, would close its connections under whoever uses them.
+    with _making_client:
+        if _client is None or _pid != os.getpid():
+            _client = redis.Redis.from_url(os.environ["TEST_NOTES_URL"], retry=Retry(NoBackoff(), 0))
+            _pid = os.getpid()
+        return _client
 
 
 def note(label: Any = "", what: str = "ran", **more: Any) -> None:
