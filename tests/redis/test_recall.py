@@ -33,3 +33,7 @@ def test_of_another_round_nothing_is_known(queue: Queue) -> None:
     assert recall(queue, 4) == recall(queue, 6) == []
     cycle(queue, number=6)
     assert recall(queue, 6) == []
+    queue.given(ready=["b"])
+    cycle(queue, number=55)
+    assert recall(queue, 5) == []
+    assert recall(queue, 55) == [["mail", "b", 1]]
