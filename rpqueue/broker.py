@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import errors
 from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
+from .lines import Lines, Sent
 from .listeners import Listeners
 from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, run
 
@@ -75,6 +77,8 @@ class Broker:
         self._client = client
         self.is_users = client is not None
         self._waiting: Redis | None = None
+        self._lines: Lines | None = None
+        self._connecting = threading.Lock()
         self.listeners = Listeners(lambda: self.waiting.pubsub())
         self.sessions = Sessions()
         self.awaited: dict[AbstractEventLoop, AsyncBroker] = {}  #: see broker_aio.py
@@ -98,16 +102,33 @@ class Broker:
     @property
     def client(self) -> Redis:
         """The redis-py client for commands."""
-        if self._client is None:
-            self._client = command_client(self.endpoint)
-        return self._client
+        client = self._client
+        if client is None:
+            with self._connecting:
+                client = self._client = self._client or command_client(self.endpoint)
+        return client
 
     @property
     def waiting(self) -> Redis:
         """The redis-py client for blocking commands and subscriptions."""
-        if self._waiting is None:
-            self._waiting = waiting_twin(self.client) if self.is_users else waiting_client(self.endpoint)
-        return self._waiting
+        waiting = self._waiting
+        if waiting is None:
+            with self._connecting:
+                waiting = self._waiting = self._waiting or self._make_waiting()
+        return waiting
+
+    def _make_waiting(self) -> Redis:
+        return waiting_twin(self.client) if self.is_users else waiting_client(self.endpoint)
+
+    @property
+    def lines(self) -> Lines | None:
+        """Connections for quick calls. None on Cluster, and over a client of the user's own, whose rules hold."""
+        lines = self._lines
+        if lines is None and not self.is_users and not self.is_cluster:
+            make = self.client.connection_pool.make_connection
+            with self._connecting:
+                lines = self._lines = self._lines or Lines(make)
+        return lines
 
     @property
     def is_cluster(self) -> bool:
@@ -161,17 +182,35 @@ class Broker:
             self.sessions.give_back(own)
         return step.read(reply)
 
+    def send(self, step: Operation[Any], stamp: Stamp) -> Sent | None:
+        """Send an Operation and come back without its reply. None, and nothing is sent, where there are no lines."""
+        lines = self.lines
+        if lines is None:
+            return None
+        return lines.send(("EVALSHA", step.script.sha, *step.words(stamp)) if step.script else step.args)
+
     def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
-        call: Any = self.client.execute_command
+        lines = self.lines
+        if lines is not None:
+            try:
+                return self._call(lambda *words: lines.send(words).reply(), step, stamp)
+            except Exception as error:
+                if not self.endpoint.resends or was_answered(translate(error, self.label)):
+                    raise
+        # Slower, and patient: redis-py connects anew and sends again.
+        return self._call(lambda *words: self.client.execute_command(*words, **RAW), step, stamp)
+
+    @staticmethod
+    def _call(say: Callable[..., Any], step: Operation[Any], stamp: Stamp) -> Any:
         if step.script is None:
-            return call(*step.args, **RAW)
+            return say(*step.args)
         words = step.words(stamp)
         try:
-            return call("EVALSHA", step.script.sha, *words, **RAW)
+            return say("EVALSHA", step.script.sha, *words)
         except Exception as error:
             if not is_noscript(error):
                 raise
-        return call("EVAL", step.script.source, *words, **RAW)
+        return say("EVAL", step.script.source, *words)
 
     def wait(self, keys: Sequence[bytes], timeout: float) -> bytes | None:
         """Take what comes first on one of the lists *keys*; None after *timeout* seconds."""
@@ -223,8 +262,10 @@ class Broker:
         """Close the connections that this Broker opened. It opens new ones when it is used again."""
         self.stop_waiting()
         if self._client is not None and not self.is_users:
+            if self._lines is not None:
+                self._lines.hang_up()
             _hang_up(self._client)
-            self._client = None
+            self._client = self._lines = None
 
 
 def _hang_up(client: Redis) -> None:

@@ -1,0 +1,148 @@
+"""
+Lines: connections for commands, each used by one call at a time from sending to reading.
+
+redis-py's own way to a command looks a connection over before each use and wraps it in retries and reports; on loopback
+that costs as much as Redis itself. A `Line` is checked out by taking it from a deque and only packs, sends and reads.
+What goes wrong on one is the caller's to mend: every script may be sent again under its stamp.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+#: Seconds without use after which a line is looked at first: the server, or something between, may have dropped it.
+LONG_IDLE = 1.0
+
+
+class Line:
+    """
+    One connection of redis-py's that nobody else uses.
+
+    Args:
+        connection: connected when first used, and again after an error broke it.
+    """
+
+    __slots__ = ("_connection", "_used_at")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._used_at = 0.0
+
+    def send(self, *commands: Sequence[Any]) -> None:
+        """Send commands, whose replies `receive` brings in the same order."""
+        connection = self._connection
+        now = time.monotonic()
+        if now - self._used_at > LONG_IDLE:
+            self._look_over()
+        self._used_at = now
+        pack = connection.pack_command
+        if len(commands) == 1:
+            connection.send_packed_command(pack(*commands[0]), check_health=False)
+        else:
+            packed = [part for command in commands for part in pack(*command)]
+            connection.send_packed_command([b"".join(packed)], check_health=False)
+
+    def _look_over(self) -> None:
+        """Hang up when the other side has, so that `send` connects anew."""
+        try:
+            if self._connection.can_read(timeout=0):
+                self.hang_up()
+        except Exception:  # closed or broken: redis-py says so in several ways, all of which mean the same
+            self.hang_up()
+
+    def receive(self) -> Any:
+        """
+        Wait for the next reply, bytes left as bytes.
+
+        Raises:
+            redis.exceptions.ResponseError: it is an error; the line can go on.
+            redis.exceptions.RedisError: the line is broken and hung up.
+        """
+        return self._connection.read_response(disable_decoding=True)
+
+    def hang_up(self) -> None:
+        """Close the connection; what it still had to say is lost."""
+        self._connection.disconnect()
+
+
+class Sent:
+    """Commands that were sent, and whose replies are still to be read, once each and in order."""
+
+    __slots__ = ("_left", "_line", "_lines")
+
+    def __init__(self, lines: Lines, line: Line, number: int) -> None:
+        self._lines = lines
+        self._line = line
+        self._left = number
+
+    def reply(self) -> Any:
+        """
+        Wait for the next reply.
+
+        Raises:
+            redis.exceptions.ResponseError: it is an error. Replies that are left can still be read.
+            redis.exceptions.RedisError: the connection broke, and no more replies come.
+        """
+        self._left -= 1
+        try:
+            return self._line.receive()
+        finally:
+            if not self._left:
+                self._lines.give_back(self._line)
+
+    def abandon(self) -> None:
+        """Nobody will read what is left."""
+        self._line.hang_up()
+        self._lines.give_back(self._line)
+
+
+class Lines:
+    """
+    Lines that are free. Threads may share one; a forked child begins with none.
+
+    Args:
+        make: gives a connection of redis-py.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._begin()
+
+    def _begin(self) -> None:
+        self._free: deque[Line] = deque()
+        self._made: list[Line] = []
+        self._pid = os.getpid()
+
+    def send(self, *commands: Sequence[Any]) -> Sent:
+        """Send commands in one write."""
+        line = self._take()
+        try:
+            line.send(*commands)
+        except BaseException:
+            line.hang_up()
+            self.give_back(line)
+            raise
+        return Sent(self, line, len(commands))
+
+    def _take(self) -> Line:
+        if self._pid != os.getpid():  # the parent's connections are not ours to speak on
+            self._begin()
+        try:
+            return self._free.pop()
+        except IndexError:
+            line = Line(self._make())
+            self._made.append(line)
+            return line
+
+    def give_back(self, line: Line) -> None:
+        """Whoever took it has read all replies, or hung up."""
+        self._free.append(line)
+
+    def hang_up(self) -> None:
+        """Close them all. A call that waits for a reply on one of them fails; the next use connects anew."""
+        for line in self._made:
+            line.hang_up()
