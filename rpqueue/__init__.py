@@ -61,6 +61,7 @@ result = app.result
 results = app.results
 get_task = app.get_task
 call_task = app.call_task
+pipeline = app.pipeline
 known_tasks = app.known_tasks
 known_queues = app.known_queues
 queue_sizes = app.queue_sizes
@@ -100,6 +101,7 @@ __all__ = [
     "log_handler",
     "new_rpqueue",
     "periodic_task",
+    "pipeline",
     "queue_sizes",
     "read_deadletter",
     "result",

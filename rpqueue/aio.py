@@ -26,13 +26,17 @@ from . import awaited as classes
 from . import tasks
 from .app import App
 from .broker_aio import AsyncBroker, awaited
+from .bulk import Arguments
 from .errors import WrongType
+from .pipelines import handing_over
 from .protocol import views
 from .protocol.operation import Flow
 from .queues import deadletter_rows
 from .states import State
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from redis.asyncio import Redis
 
     from . import enqueued
@@ -49,11 +53,13 @@ __all__ = [
     "close",
     "delete_item",
     "execute",
+    "execute_many",
     "flush_tasks",
     "get_page",
     "known_queues",
     "known_tasks",
     "of",
+    "pipeline",
     "queue_sizes",
     "read_deadletter",
     "result",
@@ -113,9 +119,41 @@ class Aio:
             if inspect.isawaitable(value):
                 value = await value
             return classes.InlineTask(task, value, [list(args), kwargs])
-        operation, enqueued = task.call(args, kwargs)
-        await self.broker.execute(operation)
-        return self._awaited(enqueued)
+        put, enqueued = task.call(args, kwargs)
+        call = self._awaited(enqueued)
+        put.shown = [call]
+        await self.broker.run(handing_over(self.app, put))
+        return call
+
+    async def execute_many(
+        self,
+        task: Task[..., Any],
+        /,
+        calls: Iterable[Arguments],
+        *,
+        delay: float | timedelta | None = None,
+        taskids: Iterable[str | bytes] | None = None,
+        _queue: str | bytes | None = None,
+        _attempts: int | None = None,
+    ) -> list[classes.EnqueuedTask]:
+        """
+        Enqueue many calls of a task, a thousand in one round trip. See `rpqueue.Task.execute_many`.
+
+        Cancelled in between, it has enqueued the batches before, and the one that was under way.
+        """
+        self._check(task)
+        show: Callable[..., Any] = lambda calls: [self._awaited(call) for call in calls]  # noqa: E731
+        flow = task.enqueuing(calls, delay, taskids, _queue, _attempts, show)
+        return await self.broker.run(flow)
+
+    def pipeline(self) -> classes.Pipeline:
+        """
+        A block of code whose calls and items go to Redis together, at its end: ``async with aio.pipeline(): ...``.
+
+        It belongs to the coroutine that enters the block, and to tasks that are started there, as long as it lasts. See
+        `rpqueue.pipeline`. Cancelled while it sends, it has sent the batches before, and the one that was under way.
+        """
+        return classes.Pipeline(self)
 
     async def retry(
         self, task: Task[..., Any], /, *args: Any, **kwargs: Any
@@ -128,7 +166,7 @@ class Aio:
         self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any
     ) -> classes.EnqueuedTask:
         """Enqueue a task by name; this process need not have imported it. See `rpqueue.call_task`."""
-        return self._awaited(await self.broker.run(self.app.calling(name, queue, args, kwargs)))
+        return await self.broker.run(self.app.calling(name, queue, args, kwargs, self._awaited))
 
     async def known_tasks(self) -> dict[str, Task[..., Any]]:
         """``{name: task}`` of the tasks of this process and of those that any worker told to Redis."""
@@ -161,7 +199,7 @@ class Aio:
             raise WrongType(f"task: expected one of {self.app!r}, got {task!r} of {task.app!r}; use aio.of(its App)")
 
     def _awaited(self, call: enqueued.EnqueuedTask) -> classes.EnqueuedTask:
-        return self.EnqueuedTask(call.name, call.taskid, call.queue, call.task)
+        return classes.awaiting(self.EnqueuedTask, call)
 
     # Whole queues.
 
@@ -223,8 +261,10 @@ Data = _default.Data
 SimpleLock = _default.SimpleLock
 
 execute = _default.execute
+execute_many = _default.execute_many
 retry = _default.retry
 call_task = _default.call_task
+pipeline = _default.pipeline
 known_tasks = _default.known_tasks
 result = _default.result
 results = _default.results

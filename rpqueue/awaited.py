@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import enqueued
+from . import enqueued, pipelines
 from .protocol.data import Catch, Items
 
 if TYPE_CHECKING:
@@ -32,9 +32,12 @@ class EnqueuedTask:
     face: ClassVar[Aio]
 
     def __init__(self, name: str, taskid: str, queue: str | bytes, task: Task[..., Any] | None = None) -> None:
+        self._stand_for(self.face.app.EnqueuedTask(name, taskid, queue, task))
+
+    def _stand_for(self, sync: enqueued.EnqueuedTask) -> None:
         #: The same call, for code that does not await.
-        self.sync = self.face.app.EnqueuedTask(name, taskid, queue, task)
-        self.name, self.taskid, self.queue, self.task = self.sync.name, self.sync.taskid, self.sync.queue, task
+        self.sync = sync
+        self.name, self.taskid, self.queue, self.task = sync.name, sync.taskid, sync.queue, sync.task
 
     def __repr__(self) -> str:
         return repr(self.sync)
@@ -73,6 +76,13 @@ class EnqueuedTask:
     async def cancel(self) -> bool | int:
         """Remove it if it has not started. True: it never runs. See `rpqueue.EnqueuedTask.cancel`."""
         return await self.face.broker.run(self.sync.cancelling())
+
+
+def awaiting(kind: type[EnqueuedTask], sync: enqueued.EnqueuedTask) -> EnqueuedTask:
+    """That call, seen by code that awaits."""
+    call = object.__new__(kind)
+    call._stand_for(sync)
+    return call
 
 
 class InlineTask:
@@ -172,6 +182,35 @@ class Data:
     async def done_data(self, items: Any) -> list[str]:
         """Say that leased items are done. Returns the ids of those that were held."""
         return await self.face.broker.run(self.sync.finishing(items))
+
+
+class Pipeline:
+    """A block of code whose calls and items go to Redis together, at its end. See `aio.pipeline`."""
+
+    def __init__(self, face: Aio) -> None:
+        self._face = face
+        #: What it holds. Both faces put into it.
+        self.sync = pipelines.Pipeline(face.app)
+
+    def __repr__(self) -> str:
+        return repr(self.sync)
+
+    def __len__(self) -> int:
+        """Calls and items that it holds."""
+        return len(self.sync)
+
+    def __bool__(self) -> bool:
+        """True, also when it holds nothing."""
+        return True
+
+    async def __aenter__(self) -> Self:
+        self.sync.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._face.broker.run(self.sync.closing(kind is None))
 
 
 class SimpleLock:

@@ -14,12 +14,14 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from .broker import RAW, Broker, is_noscript, translate, was_answered
 from .connections import LONGEST_BLOCK, awaited_twin, command_client, waiting_client
-from .protocol.operation import Flow, Operation, Stamp, Watch
+from .errors import RpqueueError
+from .protocol.operation import Flow, Operation, Stamp, Watch, run_async
+from .together import Command, Together, ended, is_one_by_one, outcomes, transaction
 from .waiting_aio import Lines, News
 
 T = TypeVar("T")
@@ -129,7 +131,7 @@ class AsyncBroker:
         try:
             step = next(flow)
             while True:
-                if isinstance(step, Operation):
+                if isinstance(step, (Operation, Together)):
                     reply = await self._whole(step, flow, undo)
                 elif isinstance(step, Watch):
                     reply = await self._watch(step)
@@ -144,7 +146,7 @@ class AsyncBroker:
         """Carry one operation. Being cancelled leaves it done or not, and nothing half done."""
         return await self.run(iter(step))
 
-    async def _whole(self, step: Operation[T], flow: Flow[R], undo: Undo[R] | None) -> T:
+    async def _whole(self, step: Operation[Any] | Together, flow: Flow[R], undo: Undo[R] | None) -> Any:
         await self._gate.enter()  # who is cancelled here has sent nothing
         call = self.start(self._through_the_gate(step))
         try:
@@ -162,9 +164,9 @@ class AsyncBroker:
         call.add_done_callback(self._calls.discard)
         return call
 
-    async def _through_the_gate(self, step: Operation[T]) -> T:
+    async def _through_the_gate(self, step: Operation[Any] | Together) -> Any:
         try:
-            return await self.call(step)
+            return await (self._together(step) if isinstance(step, Together) else self.call(step))
         finally:
             self._gate.leave()
 
@@ -221,6 +223,36 @@ class AsyncBroker:
             if not is_noscript(error):
                 raise
         return await client.execute_command("EVAL", step.script.source, *words, **RAW)
+
+    async def _together(self, step: Together) -> list[Any]:
+        broker, operations = self._broker, step.operations
+        if is_one_by_one(broker, step):
+            return await self._one_by_one(operations)
+        stamps = [broker.sessions.take() for _ in operations]
+        try:
+            replies = await run_async(transaction(operations, stamps), self._exchange)
+        except Exception as error:
+            return ended(broker, stamps, [translate(error, broker.label)] * len(stamps))
+        return ended(broker, stamps, outcomes(broker, operations, replies))
+
+    async def _one_by_one(self, operations: Sequence[Operation[Any]]) -> list[Any]:
+        brought: list[Any] = []
+        for operation in operations:
+            try:
+                brought.append(await self.call(operation))
+            except RpqueueError as error:
+                brought.append(error)
+                if not was_answered(error):
+                    break
+        return brought
+
+    async def _exchange(self, commands: list[Command]) -> list[Any]:
+        """Send *commands* in one write, and return their replies; of those that failed, the errors."""
+        pipe = (await self.client()).pipeline(transaction=False)
+        for words in commands:
+            pipe.execute_command(*words, **RAW)
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies
 
     async def _watch(self, step: Watch[T]) -> T:
         """Ask until the answer satisfies, listening for news in between."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import tasks
@@ -11,6 +11,7 @@ from .enqueued import EnqueuedTask as Enqueued
 from .enqueued import result_in
 from .errors import UnknownTask, did_you_mean
 from .keys import name_text
+from .pipelines import Pipeline, current, handing_over
 from .protocol.operation import Flow, as_is, command
 from .system import System
 
@@ -95,6 +96,28 @@ class Calling(System):
         """``{name: options}`` of the tasks that workers told to Redis."""
         return self.broker.execute(command(read_registry, "HGETALL", self.keys.app.registry))
 
+    def pipeline(self) -> Pipeline:
+        """
+        A block of code whose calls and items go to Redis together, at its end: ``with pipeline(): ...``.
+
+        Whatever `execute`, `retry`, `execute_many`, `call_task` and `Data.put_data` of this App make in the block, in
+        this thread, is checked at once, and held. They return as ever; a call tells where it is when the block has
+        ended, and raises NotEnqueued before. At the end all goes to Redis in batches of at most 1,000 messages, 4 MiB
+        and 100 queues, a round trip each. What is in one batch comes in at the same moment, and none of it if the
+        connection breaks. Order inside each queue is kept, and delays count from the end.
+
+        A block that raises sends nothing. A block inside another joins it: what it holds goes when the outer one ends.
+        Everything else in the block, such as ``get_data`` or `queue_sizes`, goes to Redis at once and sees nothing of
+        what is held. So does what other threads make.
+
+        Raises:
+            IdTaken: at the end: a ``taskid`` is taken.
+            RedisError: at the end: Redis could not do it. RedisUnavailable alone leaves open whether it did. The
+                batch's error, of the first put that failed; later batches were not sent. `fates` of these errors
+                says of each call and item whether it is in, not in, or in doubt.
+        """
+        return Pipeline(self)
+
     def call_task(self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any) -> Enqueued:
         """
         Enqueue a task by name; this process need not have imported it.
@@ -109,22 +132,32 @@ class Calling(System):
         Raises:
             UnknownTask: a ValueError and KeyError; says what is known.
         """
-        return self.broker.run(self.calling(name, queue, args, kwargs))
+        call: Enqueued = self.broker.run(self.calling(name, queue, args, kwargs))
+        return call
 
     def calling(
-        self, name: str, queue: str | bytes | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Flow[Enqueued]:
-        """What `call_task` says to Redis."""
+        self,
+        name: str,
+        queue: str | bytes | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        show: Callable[[Enqueued], Any] = as_is,
+    ) -> Flow[Any]:
+        """What `call_task` says to Redis. *show* makes what users get to see of the call."""
         verify = kwargs.pop("_verify_call", True)
+        pipeline = current(self)
+        known = {} if pipeline is None else pipeline.known
         try:
-            task = yield from self.finding_task(name)
+            task = known[name] = known.get(name) or (yield from self.finding_task(name))
         except UnknownTask:
             if verify:
                 raise
             task = self.Task(queue or self.settings.default_queue, name, None)
-        operation, enqueued = task.call(args, kwargs)
-        yield from operation
-        return enqueued
+        put, enqueued = task.call(args, kwargs)
+        shown = show(enqueued)
+        put.shown = [shown]
+        yield from handing_over(self, put)
+        return shown
 
     def result(self, taskid: str, conn: Redis | None = None) -> Any:
         """What the task with that id returned; None while it has not, or when it was not saved or has expired."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,11 +13,13 @@ from .connections import LONGEST_BLOCK
 from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text
 from .messages import Flags
+from .pipelines import current, handing_over
 from .protocol import data as protocol
 from .protocol import moves, views
 from .protocol.data import Catch, Items
 from .protocol.moves import Index, Lease, Rules
 from .protocol.operation import Flow, Wait, Watch, as_is, command
+from .puts import Put
 from .states import State
 from .tasks import attempts_number
 
@@ -144,6 +147,8 @@ class Data:
             RefusedInput: something cannot be used. Where it is an item, the error says which, and what is put; of its
                 chunk nothing is.
             RedisError: Redis could not do it; chunks before are put.
+
+        In the block of a `pipeline`, all items are checked at once, and put when the block ends.
         """
         return self.app.broker.run(self.putting(data, use_dead, is_one, chunksize, delay))
 
@@ -170,20 +175,27 @@ class Data:
         elif isinstance(data, (Mapping, str, bytes, bytearray)) or not hasattr(type(data), "__iter__"):
             kind = type(data).__name__
             raise WrongType(f"data: expected an iterable of items, got a {kind}; say is_one=True to put it as one item")
-        for bodies in protocol.encoded(data, size, self.app.settings.max_message_bytes):
+        for bodies in self._encoded(data, size):
             # Sorted, so that items that die in the same millisecond keep their order.
             fresh = sorted(messages.new_ids(len(bodies)))
             pairs = list(zip(fresh, bodies, strict=True))
-            index = self.app.data_index
-            if self.is_dead:
-                yield from protocol.bury_new(self.keys, index, pairs, tail=tail)
-            else:
-                yield from moves.enqueue(self.keys, index, pairs, delay=seconds, tail=tail)
-            if not index:
+            put = Put(self.keys, self.app.data_index, pairs, delay=seconds, tail=tail, is_dead=self.is_dead)
+            put.shown = fresh
+            yield from handing_over(self.app, put)
+            if not put.index:
                 # On Cluster no script may touch the app's keys, and the dead-letter view still has to find this queue.
                 yield from command(as_is, "ZADD", self.app.keys.app.data_queues, 0, self.queue)
             ids += fresh
         return ids
+
+    def _encoded(self, data: Any, size: int) -> Iterator[list[bytes]]:
+        limit = self.app.settings.max_message_bytes
+        if current(self.app) is None:
+            yield from protocol.encoded(data, size, limit)
+            return
+        # Nothing is put before the pipeline's block ends, so everything is checked first.
+        for bodies in protocol.encoded(data, sys.maxsize, limit):
+            yield from (bodies[first : first + size] for first in range(0, len(bodies), size))
 
     def _delay(self, delay: float | timedelta | None) -> float:
         if delay and (self.is_dead or not self.vis_timeout):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
@@ -16,6 +16,7 @@ from .states import State
 
 if TYPE_CHECKING:
     from .app import App
+    from .fates import Fate
     from .tasks import Task
 
 #: States from which a message does not move by itself.
@@ -34,6 +35,8 @@ class EnqueuedTask:
     """
 
     app: ClassVar[App]
+    #: Whether it is in its queue, where that is not certain; None: it is.
+    fate: Fate | None = None
 
     def __init__(self, name: str, taskid: str, queue: str | bytes, task: Task[..., Any] | None = None) -> None:
         self.name = name
@@ -46,12 +49,22 @@ class EnqueuedTask:
 
     @property
     def keys(self) -> QueueKeys:
-        """The keys of its queue."""
+        """The keys of its queue. Raises NotEnqueued when it is not in there for certain."""
+        if self.fate is not None:
+            self.fate.check(self)
         return self.app.task_keys(self.queue)
 
     def whereabouts(self) -> Operation[list[Whereabouts]]:
         """Asks where it is."""
-        return moves.whereabouts(self.keys, [self.taskid])
+        asked = moves.whereabouts(self.keys, [self.taskid])
+        if self.fate is None:
+            return asked
+        return Operation(asked.script, asked.keys, asked.args, lambda reply: self._if_it_was_there(asked.read(reply)))
+
+    def _if_it_was_there(self, answer: list[Whereabouts]) -> list[Whereabouts]:
+        if answer[0].state is None and self.fate is not None:
+            self.fate.check_gone(self)
+        return answer
 
     @property
     def status(self) -> str:
@@ -160,6 +173,16 @@ class InlineTask:
     def cancel(self) -> bool:
         """Too late."""
         return False
+
+
+def calls_of(task: Task[..., Any], queue: str, ids: Iterable[str]) -> list[EnqueuedTask]:
+    """Calls of one task in one queue, whose names and ids are known to be good."""
+    kind, name, made = task.app.EnqueuedTask, task.name, []
+    for taskid in ids:
+        call = object.__new__(kind)
+        call.name, call.taskid, call.queue, call.task = name, taskid, queue, task
+        made.append(call)
+    return made
 
 
 def has_started(answer: list[Whereabouts]) -> bool:

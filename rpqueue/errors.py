@@ -12,6 +12,7 @@ RpqueueError
 ├── IdTaken                 ValueError: another message already has this id
 ├── NoLock                  the lock is held by somebody else, or no longer by you
 ├── StaleLease              the lease ended before this call; somebody else may hold it now
+├── NotEnqueued             the call is not in its queue: its pipeline has not sent it, or could not
 ├── TaskFailed              the task ended without a result; `.error` says how
 │   └── TaskLost                its worker died, and it may be run at most once
 ├── TaskCancelled           the task was cancelled before it started
@@ -31,11 +32,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .fates import Fates
 
 
 class RpqueueError(Exception):
     """Every error that rpqueue raises on purpose."""
+
+    #: Of `execute_many` and `pipeline`, when sending failed: what became of each call and item. None everywhere else.
+    fates: Fates | None = None
 
 
 class RefusedInput(RpqueueError, ValueError):
@@ -79,6 +86,10 @@ class NoLock(RpqueueError):
 
 class StaleLease(RpqueueError):
     """The lease ended before the call; the message may be somebody else's now."""
+
+
+class NotEnqueued(RpqueueError):
+    """The call is not in its queue: its pipeline has not sent it yet, or could not."""
 
 
 class TaskFailed(RpqueueError):

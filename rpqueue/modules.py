@@ -30,6 +30,7 @@ METHODS = [
     "results",
     "get_task",
     "call_task",
+    "pipeline",
     "known_tasks",
     "known_queues",
     "queue_sizes",

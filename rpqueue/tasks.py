@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
-from . import messages
-from .enqueued import EnqueuedTask, InlineTask
+from . import bulk, messages
+from .bulk import Arguments
+from .enqueued import EnqueuedTask, InlineTask, calls_of
 from .errors import RefusedInput, WrongType
-from .keys import name_text
+from .keys import QueueKeys, name_text
 from .messages import Flags
-from .protocol import moves
-from .protocol.operation import Operation
+from .pipelines import current, sending
+from .protocol.operation import Flow
+from .puts import Put
 from .running import CURRENT_TASK
 from .schedule import Schedule
+from .together import run_together
 
 if TYPE_CHECKING:
     from .app import App
@@ -145,20 +148,20 @@ class Task(Generic[P, R]):
         """
         if kwargs.pop("execute_inline_now", False):
             return self._inline(args, kwargs)
-        operation, enqueued = self.call(args, kwargs)
-        self.app.broker.execute(operation)
+        put, enqueued = self.call(args, kwargs)
+        pipeline = current(self.app)
+        if pipeline is None:
+            self.app.broker.execute(put)
+        else:
+            pipeline.add(put)
         return enqueued
 
     delay = execute
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Operation[float], EnqueuedTask]:
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Put, EnqueuedTask]:
         """What `execute` sends, and what it returns then. Takes its own options out of *kwargs*."""
-        delay = kwargs.pop("delay", None)
-        seconds = 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
-        queue = kwargs.pop("_queue", None)
-        keys = self.app.task_keys(self.queue if queue is None else queue)
-        if keys.name == self.app.settings.deadletter_queue:
-            raise RefusedInput(f"_queue of {self.name}: {keys.name!r} is the dead-letter view; choose another queue")
+        seconds = self._seconds(kwargs.pop("delay", None))
+        keys = self._keys(kwargs.pop("_queue", None))
         chosen = kwargs.pop("taskid", None)
         message_id = messages.new_id() if chosen is None else name_text(chosen, f"taskid of {self.name}")
         attempts = self.attempts
@@ -168,10 +171,98 @@ class Task(Generic[P, R]):
                 del kwargs["_attempts"]
         body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
         tail = self.header_tail(attempts, delayed=seconds > 0)
-        operation = moves.enqueue(
-            keys, self.app.index, [(message_id, body)], delay=seconds, tail=tail, chosen=chosen is not None
+        put = Put(keys, self.app.index, [(message_id, body)], delay=seconds, tail=tail, chosen=chosen is not None)
+        put.calls = put.shown = calls_of(self, keys.name, [message_id])
+        return put, put.calls[0]
+
+    def _seconds(self, delay: Any) -> float:
+        return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
+
+    def _keys(self, queue: Any) -> QueueKeys:
+        keys = self.app.task_keys(self.queue if queue is None else queue)
+        if keys.name == self.app.settings.deadletter_queue:
+            raise RefusedInput(f"_queue of {self.name}: {keys.name!r} is the dead-letter view; choose another queue")
+        return keys
+
+    def execute_many(
+        self,
+        calls: Iterable[Arguments],
+        *,
+        delay: float | timedelta | None = None,
+        taskids: Iterable[str | bytes] | None = None,
+        _queue: str | bytes | None = None,
+        _attempts: int | None = None,
+    ) -> list[EnqueuedTask]:
+        """
+        Enqueue many calls of this task, a thousand in one round trip.
+
+        All of them are checked before the first one is sent, so a generator is read to its end first. They are sent in
+        batches of at most 1,000 calls and, unless one call has more, 4 MiB. Of a batch, all calls are in or none. When
+        a batch fails, those before it are in and those after it are not sent. Inside a `pipeline` block nothing is sent
+        before its end.
+
+        Args:
+            calls: each a tuple or list of positional arguments, or a dict of keyword arguments.
+            delay: seconds, or a timedelta, until they may start.
+            taskids: ids of your own, one for each call, as `taskid` of `execute`: with them it is safe to enqueue the
+                same calls once more. An id that another call has refuses its whole batch. None: random ones.
+            _queue: another queue for these calls.
+            _attempts: attempts of these calls.
+
+        Returns:
+            The calls, in order.
+
+        Raises:
+            RefusedInput, WrongType: a call cannot be used, and the error says which by its number; nothing was sent.
+            IdTaken: a ValueError; another call has that id.
+            RedisError: Redis could not do it. RedisUnavailable alone leaves open whether it did. `fates` of this error
+                and of IdTaken says of each call whether it is in, not in, or in doubt.
+        """
+        made: list[EnqueuedTask] = run_together(
+            self.app.broker, self.enqueuing(calls, delay, taskids, _queue, _attempts)
         )
-        return operation, self.app.EnqueuedTask(self.name, message_id, keys.name, self)
+        return made
+
+    def enqueuing(
+        self,
+        calls: Iterable[Arguments],
+        delay: Any = None,
+        taskids: Iterable[str | bytes] | None = None,
+        queue: Any = None,
+        attempts: Any = None,
+        show: Callable[[list[EnqueuedTask]], Sequence[Any]] = list,
+    ) -> Flow[Any]:
+        """What `execute_many` says to Redis. *show* makes what users get to see of calls."""
+        seconds, keys = self._seconds(delay), self._keys(queue)
+        deliveries = self.attempts if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
+        more = {} if deliveries == self.attempts else {"_attempts": deliveries}
+        bodies = bulk.bodies(self.name, calls, more, self.app.settings.max_message_bytes)
+        ids = messages.new_ids(len(bodies)) if taskids is None else self._chosen(taskids, len(bodies))
+        tail, index = self.header_tail(deliveries, delayed=seconds > 0), self.app.index
+        puts: list[Put] = []
+        shown: list[Any] = []
+        for pairs in bulk.cut(list(zip(ids, bodies, strict=True))):
+            put = Put(keys, index, pairs, delay=seconds, tail=tail, chosen=taskids is not None)
+            put.calls = calls_of(self, keys.name, [message_id for message_id, _ in pairs])
+            put.shown = show(put.calls)
+            shown += put.shown
+            puts.append(put)
+        pipeline = current(self.app)
+        if pipeline is None:
+            yield from sending(puts)
+        else:
+            pipeline.add(*puts)
+        return shown
+
+    def _chosen(self, taskids: Iterable[str | bytes], number: int) -> list[str]:
+        if isinstance(taskids, (str, bytes)) or not hasattr(type(taskids), "__iter__"):
+            raise WrongType(f"taskids of {self.name}: expected an id for each call, got {taskids!r}; nothing was sent")
+        ids = [name_text(one, f"taskids of {self.name}") for one in taskids]
+        if len(ids) != number:
+            raise RefusedInput(
+                f"taskids of {self.name}: expected {number}, one for each call, got {len(ids)}; nothing was sent"
+            )
+        return ids
 
     def header_tail(self, attempts: int | None = None, *, delayed: bool = False) -> str:
         """What the header of its messages says beside the instant."""

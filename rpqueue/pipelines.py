@@ -1,0 +1,145 @@
+"""Pipeline: a block of code whose calls and items go to Redis together, at its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from .errors import RefusedInput, RpqueueError
+from .protocol.operation import Flow
+from .puts import Put, batches, fates_of, leave
+from .together import Together, run_together
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from .system import System
+    from .tasks import Task
+
+#: The pipeline whose block was entered last, of any App. A coroutine has a context of its own, and tasks that it starts
+#: begin with a copy.
+_innermost: ContextVar[Pipeline | None] = ContextVar("rpqueue pipeline", default=None)
+
+
+class Pipeline:
+    """
+    A block of code whose calls and items go to Redis together, at its end. See `App.pipeline`.
+
+    It belongs to the thread, or the coroutine, that entered the block, and to coroutines that are started there.
+    """
+
+    def __init__(self, app: System) -> None:
+        self._app = app
+        self._puts: list[Put] = []
+        self._owner: tuple[int, int] | None = None
+        self._outer: Pipeline | None = None
+        #: Tasks that were looked up in Redis by name.
+        self.known: dict[str, Task[..., Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Pipeline of {self._app!r} holding {len(self)}>"
+
+    def __len__(self) -> int:
+        """Calls and items that it holds."""
+        return sum(len(put.pairs) for put in self._puts)
+
+    def __bool__(self) -> bool:
+        """True, also when it holds nothing."""
+        return True
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        run_together(self._app.broker, self.closing(kind is None))
+
+    def open(self) -> None:
+        """Take what is made from now on."""
+        if self._owner is not None:
+            raise RefusedInput("pipeline: its block has not ended; a block inside it needs a pipeline() of its own")
+        self._owner, self._outer = _here(), _innermost.get()
+        _innermost.set(self)
+
+    def closing(self, went_well: bool) -> Flow[None]:
+        """What the end of the block says to Redis: all that it holds if the block *went_well*, else nothing."""
+        puts, owner = self._puts, self._owner
+        self._puts, self._owner, self.known = [], None, {}
+        if _innermost.get() is self:
+            _innermost.set(self._outer)
+        self._outer = None
+        if owner is None or owner[0] != os.getpid():
+            return  # a forked child leaves the block, too; what its parent holds is the parent's to send
+        outer = current(self._app)
+        if not went_well:
+            leave(puts, "it was not sent, because the block of its pipeline raised")
+        elif outer is not None:
+            outer.add(*puts)
+        else:
+            yield from sending(puts)
+
+    def takes_from_here(self, app: System) -> bool:
+        """Whether what this thread makes of that App belongs to it."""
+        return self._app is app and self._owner == _here()
+
+    def add(self, *puts: Put) -> None:
+        """Hold puts until the block ends."""
+        if self._owner is None:
+            raise RefusedInput("pipeline: its block has ended, so nothing can be added")
+        for put in puts:
+            put.tell()
+        self._puts += puts
+
+
+def _here() -> tuple[int, int]:
+    return os.getpid(), threading.get_ident()
+
+
+def current(app: System) -> Pipeline | None:
+    """The pipeline that takes what is made of this App, here and now; None: it is to be sent at once."""
+    pipe = _innermost.get()
+    while pipe is not None and not pipe.takes_from_here(app):
+        pipe = pipe._outer
+    return pipe
+
+
+def handing_over(app: System, put: Put) -> Flow[None]:
+    """What is said to Redis to have *put* put: nothing yet, in the block of a pipeline."""
+    pipeline = current(app)
+    if pipeline is None:
+        yield from put
+    else:
+        pipeline.add(put)
+
+
+def sending(puts: Sequence[Put]) -> Flow[None]:
+    """
+    What is said to Redis to send *puts*: batch after batch, in order, until something goes wrong.
+
+    Raises:
+        RpqueueError: the first error of a batch, with the `Fates` of all puts. No batch after it was sent.
+    """
+    try:
+        for batch in batches(puts):
+            batch.sets_out()
+            errors = batch.arrives((yield from Together(batch.operations())))
+            if errors:
+                raise errors[0]
+    except RpqueueError as error:
+        leave(puts, f"it was not sent, because what was sent before it failed: {error}")
+        fates = fates_of(puts)
+        meant = type(error)(f"{error}; {fates.summary}")
+        meant.fates = fates
+        for put in puts:
+            put.tell()
+        raise meant from error
+    except BaseException:
+        leave(puts, "it was not sent, because sending was interrupted")
+        raise
