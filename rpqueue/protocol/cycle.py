@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..keys import AppKeys, QueueKeys
 from . import scripts
+from .claimed import Claimed
 from .moves import Rules, ms
 from .operation import Operation, Word
 
@@ -20,22 +21,12 @@ class Ack(NamedTuple):
     outcome: bytes = b""
 
 
-class Claimed(NamedTuple):
-    """A message that a round leased to this worker, as it came."""
-
-    keys: QueueKeys
-    id: bytes
-    token: int
-    message: bytes
-    tries: int = 0  #: deliveries before this one that failed or crashed
-
-
 class Round(NamedTuple):
     """What a round brought."""
 
     now: float  #: epoch seconds by Redis's clock
     stale: list[tuple[QueueKeys, str]]  #: acks that came too late: the lease had ended
-    claimed: list[Claimed]  #: in the order to run them
+    claimed: list[Claimed]  #: queue by queue, in the order to run them
     due: float  #: epoch seconds at which one of the queues needs a hand; 0: none does
     ready: list[tuple[str, float]]  #: (name, priority) of the first queues in the index that have ready messages
     hands: list[str]  #: queues in the index that have due or expired messages
@@ -93,7 +84,7 @@ def cycle(
         return Round(
             now / 1000,
             [(queues[number - 1], message_id.decode()) for number, message_id in stale],
-            [Claimed(queues[one[0] - 1], *one[1:]) for one in claimed],
+            [Claimed(queues[number - 1], *columns) for number, *columns in claimed],
             due / 1000,
             [(ready[at].decode(), float(ready[at + 1])) for at in range(0, len(ready), 2)],
             [name.decode() for name in hands],

@@ -16,6 +16,7 @@ from ..keys import QueueKeys
 from ..messages import Undecodable
 from ..states import State
 from . import scripts
+from .claimed import Claimed
 from .moves import Index, Reason, Rules, Taken, ms, put_back, release
 from .operation import Flow, Operation, Word
 from .views import Buried, giving_back_buried
@@ -65,14 +66,14 @@ class Catch(NamedTuple):
         if self.haul is None or self.lease_for < 0:
             return
         # What could not be decoded is buried by now.
-        mine = [one for one in self.haul.messages if one[0].decode("utf-8", "backslashreplace") in self.items]
+        mine = [row for row in self.haul.claimed.rows() if row[0].decode("utf-8", "backslashreplace") in self.items]
         if mine and self.lease_for > 0:
-            leases: list[tuple[str, int | str, Reason]] = [(one[0].decode(), one[1], "unstarted") for one in mine]
+            leases: list[tuple[str, int | str, Reason]] = [(row[0].decode(), row[1], "unstarted") for row in mine]
             yield from release(keys, index, leases, rules)
         elif mine:
             taken = [
                 Taken(message_id, message, f"{token + 1} 0 0 0" if token > 1 else "")
-                for message_id, token, message in mine
+                for message_id, token, message, _ in mine
             ]
             yield from put_back(keys, index, State.READY, taken)
 
@@ -90,8 +91,13 @@ class Haul(NamedTuple):
     """What one look at a queue brought."""
 
     now: float  #: epoch seconds by Redis's clock
-    messages: list[tuple[bytes, int, bytes]]  #: id, token, message
+    claimed: Claimed  #: under token 0 when it was only looked at
     due: float  #: epoch seconds: when something becomes ready by itself; 0: never
+
+    @property
+    def messages(self) -> list[bytes]:
+        """The messages, in order."""
+        return self.claimed.messages
 
     @property
     def wait(self) -> float:
@@ -100,8 +106,8 @@ class Haul(NamedTuple):
 
     def decoded(self, lease_for: float, limit: int, *, are_tasks: bool) -> tuple[Items, list[Unreadable]]:
         """What is in the messages, which are leased for *lease_for* seconds; and those over *limit*, or no JSON."""
-        found, unreadable = Items(ends_at=self.now + lease_for if self.messages and lease_for > 0 else 0.0), []
-        for message_id, token, message in self.messages:
+        found, unreadable = Items(ends_at=self.now + lease_for if self.claimed.ids and lease_for > 0 else 0.0), []
+        for message_id, token, message, _ in self.claimed.rows():
             try:
                 leased = messages.split(message_id, token, message)
                 value = task_row(leased, limit) if are_tasks else messages.decode(leased.body, "item", limit)
@@ -159,9 +165,10 @@ def lease(
     words: list[Word] = [str(wanted), str(ms(lease_for) if lease_for >= 0 else -1), str(limit), "1" if leaving else "0"]
     words += (keys.name, rules.kind, str(rules.poison), str(rules.keep))
 
-    def read(reply: tuple[int, list[list[bytes]], int]) -> Haul:
-        now, items, due = reply
-        return Haul(int(now) / 1000, [(one[0], int(one[1]), one[2]) for one in items], int(due) / 1000)
+    def read(reply: list[Any]) -> Haul:
+        now, ids, messages, again, due = reply
+        claimed = Claimed(keys, ids, messages, again, token=1 if lease_for >= 0 else 0)
+        return Haul(int(now) / 1000, claimed, int(due) / 1000)
 
     return Operation(scripts.load("lease"), (*keys.block, *index), words, read, keys.memo)
 

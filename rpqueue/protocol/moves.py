@@ -77,8 +77,14 @@ def enqueue(
 
 def ack(keys: QueueKeys, leases: Iterable[Lease]) -> Operation[list[str]]:
     """Leased → done. Returns the ids that were held."""
+    leases = list(leases)
     words = [word for message_id, token in leases for word in (message_id, str(token))]
-    return Operation(scripts.load("ack"), keys.block, words, _texts, keys.memo)
+
+    def read(late: list[bytes]) -> list[str]:
+        not_held = {message_id.decode() for message_id in late}
+        return [message_id for message_id, _ in leases if message_id not in not_held]
+
+    return Operation(scripts.load("ack"), keys.block, words, read, keys.memo)
 
 
 def extend(keys: QueueKeys, leases: Iterable[tuple[str, int | str, float]], lease_for: float) -> Operation[list[str]]:

@@ -48,6 +48,10 @@ def recall(app: AppKeys, stamp: Stamp) -> Operation[list[Unread]]:
     """What a dead worker's last round leased."""
 
     def read(reply: list[Any]) -> list[Unread]:
-        return [Unread(queue.decode(), message_id.decode(), int(token)) for queue, message_id, token, *_ in reply]
+        unread = []
+        for name, _, ids, again in reply:
+            tokens = dict(zip(again[::3], again[1::3], strict=True))
+            unread += [Unread(name.decode(), one.decode(), tokens.get(place, 1)) for place, one in enumerate(ids, 1)]
+        return unread
 
     return Operation(scripts.load("recall"), (app.memo(stamp.session),), (str(stamp.number),), read)

@@ -9,7 +9,7 @@ from ..errors import RpqueueError
 from ..keys import QueueKeys
 from ..messages import Flags, Undecodable, decode_task, parse_header
 from ..messages import decode as decode_json
-from ..protocol.cycle import Claimed
+from ..protocol.claimed import Claimed
 
 #: Length of a header that says nothing but version and instant; the rest has its defaults then.
 _PLAIN = len(b"1 1700000000000")
@@ -66,17 +66,18 @@ def decode(claimed: list[Claimed], now: float, limit: int) -> list[Claim]:
         limit: most bytes of a body; 0: no limit.
     """
     claims, bodies = [], []
-    for keys, message_id, token, message, tries in claimed:
-        claim = Claim(keys, message_id.decode(), token, tries + 1)
-        header, _, body = message.partition(b"|")
-        if len(header) != _PLAIN or not header.startswith(b"1 ") or not header[2:].isdigit():
-            try:
-                _, lease, claim.attempts, claim.flags = parse_header(header)
-                claim.deadline = now + lease if lease else 0.0
-            except Undecodable as error:
-                claim.error = error
-        claims.append(claim)
-        bodies.append(body)
+    for some in claimed:
+        for message_id, token, message, tries in some.rows():
+            claim = Claim(some.keys, message_id.decode(), token, tries + 1)
+            header, _, body = message.partition(b"|")
+            if len(header) != _PLAIN or not header.startswith(b"1 ") or not header[2:].isdigit():
+                try:
+                    _, lease, claim.attempts, claim.flags = parse_header(header)
+                    claim.deadline = now + lease if lease else 0.0
+                except Undecodable as error:
+                    claim.error = error
+            claims.append(claim)
+            bodies.append(body)
     if not _decode_together(claims, bodies, limit):
         for claim, body in zip(claims, bodies, strict=True):
             _decode_alone(claim, body, limit)

@@ -359,9 +359,11 @@ class Fetcher:
         self.route.learn(reply)
         ttl = self.system.settings.worker_ttl
         claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes)
-        for came, claim in zip(reply.claimed, claims, strict=True):
+        for claim in claims:
             ends_at = sent_at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
-            claim.record = self.ledger.add(came.keys.name.encode(), came.id, came.token, claim.deadline, ends_at)
+            claim.record = self.ledger.add(
+                claim.keys.name.encode(), claim.id.encode(), claim.token, claim.deadline, ends_at
+            )
         self.ledger.recorded()
         self._fresh_for = ttl / 2
         late: list[Claim] = []

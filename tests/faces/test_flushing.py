@@ -173,7 +173,8 @@ def test_what_a_worker_claimed_and_gives_back_unstarted_is_waited_for(app: App, 
     turn = cycle(
         *(app.keys.app, [keys], {}), indexed=True, lease_for=60, wanted=1, starting=0, limit=100, rules=app.task_rules
     )
-    [(_, _, token, *_)] = app.broker.execute(turn).claimed
+    [some] = app.broker.execute(turn).claimed
+    [(_, token, *_)] = some.rows()
     back = moves.release(keys, app.index, [(task.taskid, token, "unstarted")], app.task_rules)
     timer = threading.Timer(0.1, lambda: app.broker.execute(back))
     timer.start()

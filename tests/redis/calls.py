@@ -92,10 +92,23 @@ def cycle(
         *outcomes,
     ]
     head = [number or first.number(), worker_ttl, wanted, starting, limit, poison, keep, int(indexed), len(queues)]
-    now, stale, claimed, due, ready, hands = first.run("cycle", keys, [*head, *words])
-    return Round(
-        now, stale, [one[:4] for one in claimed], due, ready, hands, {one[1]: one[4] for one in claimed if one[4:]}
-    )
+    now, stale, came, due, ready, hands = first.run("cycle", keys, [*head, *words])
+    claimed, tries = [], {}
+    for place, ids, messages, again in came:
+        claimed += [[place, *row] for row in rows(ids, messages, again)]
+        tries |= tries_in(ids, again)
+    return Round(now, stale, claimed, due, ready, hands, tries)
+
+
+def rows(ids: list[str], messages: list[str], again: list[int], token: int = 1) -> list[list[Any]]:
+    """[id, token, message] of what was popped."""
+    tokens = dict(zip(again[::3], again[1::3], strict=True))
+    return [[id, tokens.get(place, token), messages[place - 1]] for place, id in enumerate(ids, 1)]
+
+
+def tries_in(ids: list[str], again: list[int]) -> dict[str, int]:
+    """Those of them that failed or crashed before, and how often."""
+    return {ids[place - 1]: tries for place, tries in zip(again[::3], again[2::3], strict=True) if tries}
 
 
 def lease(
@@ -109,7 +122,7 @@ def lease(
     keep: int = 0,
     number: int | None = None,
 ) -> Haul:
-    now, items, due = queue.call(
+    now, ids, messages, again, due = queue.call(
         "lease",
         [queue.memo, *queue.index_keys],
         [
@@ -117,11 +130,14 @@ def lease(
             *[queue.name, queue.kind, poison, keep],
         ],
     )
-    return Haul(now, [item[:3] for item in items], due, {item[0]: item[3] for item in items if item[3:]})
+    return Haul(now, rows(ids, messages, again, token=1 if lease_for >= 0 else 0), due, tries_in(ids, again))
 
 
 def ack(queue: Queue, *leases: tuple[str, int | str], number: int | None = None) -> Any:
-    return queue.call("ack", [queue.memo], [number or queue.number(), *(word for pair in leases for word in pair)])
+    """The ids that were held."""
+    words = [number or queue.number(), *(word for pair in leases for word in pair)]
+    late = queue.call("ack", [queue.memo], words)
+    return [id for id, _ in leases if id not in late]
 
 
 def extend(queue: Queue, lease_for: int, *leases: tuple[str, int | str, int]) -> Any:

@@ -91,6 +91,29 @@ def test_a_round_sent_again_leaves_out_what_ended_in_between(queue: Queue) -> No
     assert queue.state()["counts"] == {"b": "2 1 0 0"}
 
 
+@pytest.mark.any_server
+def test_a_round_sent_again_tells_tokens_and_tries_of_what_is_left(queue: Queue) -> None:
+    other = Queue(queue.client, "other", like=queue)
+    counts = {"b": "3 2 0 0", "d": "7 0 1 4"}
+    queue.given(ready=["a", "b", "c", "d"], counts=counts, lease=60, attempts=9)
+    other.given(ready=["b"], counts={"b": "2 0 0 1"}, lease=60, attempts=9)
+    first = cycle(queue, other, number=5)
+    assert [claimed[:3] for claimed in first.claimed] == [
+        [1, "a", 1],
+        [1, "b", 3],
+        [1, "c", 1],
+        [1, "d", 7],
+        [2, "b", 2],
+    ]
+    assert cycle(queue, other, number=5)[2:3] == (first.claimed,)
+    assert ack(queue, ("a", 1), ("b", 9), ("c", 1)) == ["a", "c"]
+    again = cycle(queue, other, number=5)
+    assert again.claimed == [first.claimed[1], *first.claimed[3:]]
+    assert again.tries == {"b": 2, "d": 1}
+    assert cycle(queue, other, full=[("b", 3, 0, ""), ("d", 7, 0, "")]).stale == []
+    assert cycle(queue, other, number=5).claimed == [], "of a round before the last nothing is known"
+
+
 def test_a_round_sent_again_claims_nothing_new(queue: Queue) -> None:
     queue.given(ready=["a"])
     cycle(queue, number=5)

@@ -56,6 +56,11 @@ class Call(NamedTuple):
     expect: Callable[[Any], bool]  #: moves the model and compares the answer; says whether Redis remembers it
 
 
+def rows(answer: Round) -> list[tuple[str, bytes, int, bytes, int]]:
+    """What a round claimed: queue, id, token, message, tries."""
+    return [(some.keys.name, *row) for some in answer.claimed for row in some.rows()]
+
+
 class Engine(EngineBesideModel):
     """What two workers and their users may do."""
 
@@ -99,8 +104,8 @@ class Engine(EngineBesideModel):
             return
         answer = self.execute(call)
         if isinstance(before, Round):
-            held = [one for one in before.claimed if self.models[one.keys.name].holds(one.id.decode(), one.token)]
-            assert answer.claimed == held
+            held = [row for row in rows(before) if self.models[row[0]].holds(row[1].decode(), row[2])]
+            assert rows(answer) == held
             assert answer.stale == before.stale
         else:
             assert answer == before
@@ -185,7 +190,7 @@ class Engine(EngineBesideModel):
             models = [self.models[name] for name in names]
             stale, claimed = go_round(models, acks, wanted, limit, keep, round(answer.now * 1000), index, yields)
             assert sorted((keys.name, id) for keys, id in answer.stale) == sorted(stale)
-            assert [(one.keys.name, *one[1:]) for one in answer.claimed] == claimed
+            assert rows(answer) == claimed
             for name, id, token, _, _ in claimed:
                 lease = self.models[name].messages[id.decode()].lease
                 self.hands.append(Hand(name, id.decode(), token, lease and round(answer.now * 1000) + lease))

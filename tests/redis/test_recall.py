@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.redis.calls import ack, cycle
+from tests.redis.calls import ack, cycle, rows
 from tests.redis.harness import SESSION, Queue
 
 
 def recall(queue: Queue, number: int) -> Any:
-    return [lease[:3] for lease in queue.run("recall", [queue.app.memo(SESSION)], [number])]
+    answer = queue.run("recall", [queue.app.memo(SESSION)], [number])
+    return [[name, *row[:2]] for name, _, ids, again in answer for row in rows(ids, ids, again)]
 
 
 @pytest.mark.any_server

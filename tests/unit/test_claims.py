@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rpqueue.keys import Keys
 from rpqueue.messages import Flags, encode_task, header_tail
-from rpqueue.protocol.cycle import Claimed
+from rpqueue.protocol.claimed import Claimed
 from rpqueue.worker.claims import Claim, decode
 
 KEYS = Keys().tasks("mail")
@@ -80,7 +80,9 @@ HEADERS = st.sampled_from(
 
 
 def claimed(*messages: bytes) -> list[Claimed]:
-    return [Claimed(KEYS, b"%024d" % number, number + 1, message) for number, message in enumerate(messages)]
+    """All of one queue, and the second one not for the first time."""
+    again = [2, 5, 1] if len(messages) > 1 else []
+    return [Claimed(KEYS, [b"%024d" % number for number in range(len(messages))], list(messages), again)]
 
 
 def decode_one(message: bytes, limit: int = 0) -> Claim:
@@ -177,5 +179,5 @@ def test_a_message_without_a_bar_is_an_error() -> None:
 
 
 def test_a_claim_knows_its_queue_id_token_and_delivery() -> None:
-    [claim] = decode([Claimed(KEYS, b"abc", 7, HEADER + b'|["a",[],{}]', 2)], NOW, 0)
+    [claim] = decode([Claimed(KEYS, [b"abc"], [HEADER + b'|["a",[],{}]'], [1, 7, 2])], NOW, 0)
     assert (claim.keys, claim.id, claim.token, claim.attempt) == (KEYS, "abc", 7, 3)

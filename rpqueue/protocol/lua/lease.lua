@@ -12,64 +12,61 @@
 -- ARGV[7]     kind       text    'tasks' or 'data'
 -- ARGV[8]     poison     int     crashes after which a message is buried; 0: never
 -- ARGV[9]     keep       int     failed messages of one queue to keep; 0: none
--- Returns {now, items, due}: items as {id, token, message, tries}, oldest first, under token 0 when only looked at, tries
--- (deliveries that failed or crashed before) left out when 0; due the next instant (ms) at which something becomes ready by
--- itself, or 0.
+-- Returns {now, ids, messages, again, due}: what was got, oldest first, see pop(); due the next instant (ms) at which
+-- something becomes ready by itself, or 0.
 -- O((wanted + limit) * log(leased)).
--- Needs: now, queue, memo, header, counts, wake, publish, index, bury, promote, end_lease, reap, ack, claim
+-- Needs: now, queue, memo, header, counts, wake, publish, index, bury, promote, end_lease, reap, ack, claim, still_held
 local q, memo = queue_at(1), KEYS[13]
 local number, wanted, lease_for, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local leaving, name, kind = ARGV[5] == '1', ARGV[6] or '', ARGV[7] or 'data'
 local rules = {kind = kind, poison = tonumber(ARGV[8] or 0), keep = tonumber(ARGV[9] or 0)}
 local now = now_ms()
-local items = recall(memo, number)
-if items then
-  if lease_for > 0 then
-    -- Sent again: hand out once more what was leased then and is still held.
-    local still = {}
-    for _, item in ipairs(items) do
-      if held(q, {item[1]}, {item[2]})[1] then
-        still[#still + 1] = {item[1], item[2], redis.call('HGET', q.messages, item[1])}
-      end
-    end
-    items = still
+
+-- The first ready messages, left where they are. As pop().
+local function look()
+  local ids, messages = redis.call('LRANGE', q.ready, 0, wanted - 1), {}
+  if #ids > 0 then messages = redis.call('HMGET', q.messages, unpack(ids)) end
+  ids, messages = present(ids, messages)
+  return #ids > 0 and {ids, messages, {}} or nil
+end
+
+-- Tell those who wait for these tasks that they start, or are over.
+local function tell(ids, messages)
+  for i, message in ipairs(messages) do
+    local _, _, _, flags = header_of(message)
+    if flags and has(flags, WATCHED) then publish(q, ids[i], lease_for == 0 and 'done' or 'started') end
   end
+  if lease_for == 0 then publish(q, '', 'done ' .. #ids) end
+end
+
+local got = recall(memo, number)
+if got then
+  -- Sent again: hand out once more what was taken then, or leased and is still held.
+  if lease_for > 0 then got = still_held(q, got[1], got[2]) end
 else
   promote(q, now, limit)
   reap(q, now, limit, rules)
-  items = {}
   if wanted > 0 and lease_for < 0 then
-    local ids = redis.call('LRANGE', q.ready, 0, wanted - 1)
-    local messages = #ids > 0 and redis.call('HMGET', q.messages, unpack(ids))
-    for i, id in ipairs(ids) do
-      if messages[i] then items[#items + 1] = {id, 0, messages[i]} end
-    end
+    got = look()
   elseif wanted > 0 then
-    items = claim(q, wanted, now, math.max(lease_for, 1), false)
-  end
-  if #items > 0 and lease_for >= 0 then
-    redis.call('HINCRBY', q.stats, 'claimed', #items)
-    local leases, ids, tokens = {}, {}, {}
-    for i, item in ipairs(items) do
-      leases[i], ids[i], tokens[i] = {item[1], item[2]}, item[1], item[2]
-    end
-    if lease_for == 0 then ack(q, ids, tokens) end
-    remember(memo, number, lease_for == 0 and items or leases)
-    if kind == 'tasks' then
-      for _, item in ipairs(items) do
-        local _, _, _, flags = header_of(item[3])
-        if flags and has(flags, WATCHED) then publish(q, item[1], lease_for == 0 and 'done' or 'started') end
-      end
-      if lease_for == 0 then publish(q, '', 'done ' .. #items) end
+    if lease_for > 0 then got = claim(q, wanted, now, lease_for, false) else got = pop(q, wanted) end
+    if got then
+      local ids, messages, again = unpack(got)
+      redis.call('HINCRBY', q.stats, 'claimed', #ids)
+      if lease_for == 0 then finish(q, ids) end
+      remember(memo, number, lease_for == 0 and got or {ids, again})
+      if kind == 'tasks' then tell(ids, messages) end
     end
   end
 end
+
 local due, ready = reindex(q, name, 14)
 if ready then
   if KEYS[17] then wake(KEYS[17], name) end
   wake(q.wake, '')
-elseif due and due < now + 2000 and (#items > 0 or leaving) then
+elseif due and due < now + 2000 and (got or leaving) then
   -- Who goes passes on the watch over what is due soon. Those who wait look again every 2 s, by themselves.
   wake(q.wake, '')
 end
-return {now, items, due or 0}
+got = got or {{}, {}, {}}
+return {now, got[1], got[2], got[3], due or 0}

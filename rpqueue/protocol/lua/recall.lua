@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  memo    string  of the dead worker's session
 -- ARGV[1]  number  int     of the round
--- Returns {queue name, id, token, ...} for each lease; empty when the round never reached Redis, or leased nothing.
+-- Returns {queue name, queue number, ids, again} for each queue that it leased from: see pop(); empty when the round never
+-- reached Redis, or leased nothing.
 -- O(leases). Writes nothing.
 -- Needs: memo
 local answer = recall(KEYS[1], ARGV[1])

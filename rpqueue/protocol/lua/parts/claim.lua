@@ -1,24 +1,52 @@
--- Ready -> leased, at most `wanted`, first in first out, for `lease_for` ms; with `cap`, for the message's own lease when
--- that is shorter. Returns {{id, token, message, tries}, ...}; tries, the deliveries that failed or crashed before, is left
--- out when there was none. The first delivery of a message writes one ZADD and nothing else.
-local function claim(q, wanted, now, lease_for, cap)
-  local ids = redis.call('LPOP', q.ready, wanted)
-  if not ids or #ids == 0 then return {} end
-  local messages, fences = redis.call('HMGET', q.messages, unpack(ids)), fences_of(q, ids)
-  local leases, claimed = {}, {}
-  for i, id in ipairs(ids) do
-    local message = messages[i]
-    if message then
-      local lease = lease_for
-      if cap then
-        local _, own = header_of(message)
-        if own and own > 0 and own < lease then lease = own end
-      end
-      leases[#leases + 1] = now + lease
-      leases[#leases + 1] = id
-      claimed[#claimed + 1] = {id, fences[i], message, fences[i] > 1 and tries_of(q, id) or nil}
+-- Ids and their messages without those that have none.
+local function present(ids, messages)
+  local kept = 0
+  for i = 1, #ids do
+    if messages[i] then
+      kept = kept + 1
+      if kept < i then ids[kept], messages[kept] = ids[i], messages[i] end
     end
   end
-  if #leases > 0 then redis.call('ZADD', q.leased, unpack(leases)) end
+  for i = #ids, kept + 1, -1 do ids[i], messages[i] = nil, nil end
+  return ids, messages
+end
+
+-- Ready -> out of the list, at most `wanted`, first in first out. Returns {ids, messages, again}, nil when there is nothing:
+-- `again` has, of those that were leased before, their place among the ids, their token and their tries (deliveries that
+-- failed or crashed), one after the other. All others have token 1 and no tries.
+local function pop(q, wanted)
+  local ids = redis.call('LPOP', q.ready, wanted)
+  if not ids or #ids == 0 then return nil end
+  local messages, again = redis.call('HMGET', q.messages, unpack(ids)), {}
+  ids, messages = present(ids, messages)
+  if #ids == 0 then return nil end
+  if redis.call('EXISTS', q.counts) == 1 then
+    for place, text in ipairs(redis.call('HMGET', q.counts, unpack(ids))) do
+      if text then
+        local fence, failures, crashes = string.match(text, '^(%d+) (%d+) (%d+)')
+        again[#again + 1] = place
+        again[#again + 1] = tonumber(fence)
+        again[#again + 1] = failures + crashes
+      end
+    end
+  end
+  return {ids, messages, again}
+end
+
+-- Ready -> leased, for `lease_for` ms; with `cap`, for the message's own lease when that is shorter. The same as pop(). The
+-- first delivery of a message writes one ZADD and nothing else.
+local function claim(q, wanted, now, lease_for, cap)
+  local claimed = pop(q, wanted)
+  if not claimed then return nil end
+  local ids, messages, leases = claimed[1], claimed[2], {}
+  for i = 1, #ids do
+    local lease = lease_for
+    if cap then
+      local _, own = header_of(messages[i])
+      if own and own > 0 and own < lease then lease = own end
+    end
+    leases[2 * i - 1], leases[2 * i] = now + lease, ids[i]
+  end
+  redis.call('ZADD', q.leased, unpack(leases))
   return claimed
 end
