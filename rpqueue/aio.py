@@ -119,7 +119,7 @@ class Aio:
             if inspect.isawaitable(value):
                 value = await value
             return classes.InlineTask(task, value, [list(args), kwargs])
-        put, enqueued = task.call(args, kwargs)
+        put, enqueued = task.put(args, kwargs)
         call = self._awaited(enqueued)
         put.shown = [call]
         await self.broker.run(handing_over(self.app, put))

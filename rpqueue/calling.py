@@ -153,7 +153,7 @@ class Calling(System):
             if verify:
                 raise
             task = self.Task(queue or self.settings.default_queue, name, None)
-        put, enqueued = task.call(args, kwargs)
+        put, enqueued = task.put(args, kwargs)
         shown = show(enqueued)
         put.shown = [shown]
         yield from handing_over(self, put)

@@ -114,7 +114,7 @@ def handing_over(app: System, put: Put) -> Flow[None]:
     """What is said to Redis to have *put* put: nothing yet, in the block of a pipeline."""
     pipeline = current(app)
     if pipeline is None:
-        yield from put
+        yield from put.operation()
     else:
         pipeline.add(put)
 

@@ -26,13 +26,13 @@ MOST_BYTES = 4 * 1_048_576
 MOST_CALLS = 100
 
 
-class Put(Operation[float]):
+class Put:
     """
-    An operation that puts new messages into one queue, and knows what it was made of.
+    New messages for one queue, which one script call puts: all or none.
 
     Args:
         queue: the keys of the queue.
-        index: the app's keys that it keeps true.
+        index: the app's keys that are kept true.
         pairs: ``(id, body)``, at most 3,000; of dead letters with sorted ids.
         delay: seconds until they are due.
         tail: of their header, from `messages.header_tail`.
@@ -40,7 +40,7 @@ class Put(Operation[float]):
         is_dead: whether they are dead letters from the start.
     """
 
-    __slots__ = ("calls", "delay", "fate", "index", "is_alone", "pairs", "queue", "shown", "tail")
+    __slots__ = ("calls", "chosen", "delay", "fate", "index", "is_dead", "pairs", "queue", "shown", "size", "tail")
 
     def __init__(
         self,
@@ -53,22 +53,18 @@ class Put(Operation[float]):
         chosen: bool = False,
         is_dead: bool = False,
     ) -> None:
-        if is_dead:
-            made = bury_new(queue, index, pairs, tail=tail)
-        else:
-            made = moves.enqueue(queue, index, pairs, delay=delay, tail=tail, chosen=chosen)
-        super().__init__(made.script, made.keys, made.args, made.read, made.memo)
-        self.queue, self.index, self.pairs, self.delay, self.tail = queue, index, pairs, delay, tail
-        #: An id that is taken refuses a whole script call, and dead letters of one call are ordered by their ids.
-        self.is_alone = chosen or is_dead
+        self.queue, self.index, self.pairs = queue, index, pairs
+        self.delay, self.tail, self.chosen, self.is_dead = delay, tail, chosen, is_dead
+        self.size = sum([len(body) for _, body in pairs])  #: bytes of the bodies
         self.calls: Sequence[Any] = ()  #: the EnqueuedTasks of its messages, which are told of its fate
         self.shown: Sequence[Any] = ()  #: what the user holds of its messages: these, their awaited twins, or ids
         self.fate = Fate()
 
-    @property
-    def size(self) -> int:
-        """Bytes of its bodies."""
-        return sum(len(body) for _, body in self.pairs)
+    def operation(self) -> Operation[float]:
+        """What to say to Redis."""
+        if self.is_dead:
+            return bury_new(self.queue, self.index, self.pairs, tail=self.tail)
+        return moves.enqueue(self.queue, self.index, self.pairs, delay=self.delay, tail=self.tail, chosen=self.chosen)
 
     def tell(self) -> None:
         """Have its calls know of its fate, from now on."""
@@ -76,12 +72,16 @@ class Put(Operation[float]):
             call.fate = self.fate
 
     def goes_with(self, other: Put) -> bool:
-        """Whether one script call may put both, with the effect of two."""
+        """
+        Whether one script call may put both, with the effect of two.
+
+        Not where an id may be taken, which refuses a whole call; nor dead letters, which one call orders by their ids.
+        """
         return (
-            self.queue.stem == other.queue.stem
+            self.tail == other.tail
             and self.delay == other.delay
-            and self.tail == other.tail
-            and not (self.is_alone or other.is_alone)
+            and self.queue.stem == other.queue.stem
+            and not (self.chosen or other.chosen or self.is_dead or other.is_dead)
         )
 
 
@@ -98,16 +98,16 @@ class Batch:
 
     def take(self, put: Put) -> bool:
         """Have one more put travel in it, if there is room. Returns whether there is."""
-        run, size = self._last.get(put.queue.stem), put.size
+        run = self._last.get(put.queue.stem)
         joins = run is not None and run[0].goes_with(put)
         if self._runs and (
             self._messages + len(put.pairs) > MOST_MESSAGES
-            or self._bytes + size > MOST_BYTES
+            or self._bytes + put.size > MOST_BYTES
             or (len(self._runs) == MOST_CALLS and not joins)
         ):
             return False
         self._messages += len(put.pairs)
-        self._bytes += size
+        self._bytes += put.size
         if run is not None and joins:
             run.append(put)
         else:
@@ -115,9 +115,9 @@ class Batch:
             self._runs.append(self._last[put.queue.stem])
         return True
 
-    def operations(self) -> list[Put]:
+    def operations(self) -> list[Operation[float]]:
         """What to say to Redis."""
-        return [run[0] if len(run) == 1 else _joined(run) for run in self._runs]
+        return [_joined(run).operation() for run in self._runs]
 
     def sets_out(self) -> None:
         """It is being sent."""
@@ -147,6 +147,8 @@ def _settle(run: list[Put], is_in: bool | None, why: str, *, is_sent: bool = Tru
 
 
 def _joined(run: list[Put]) -> Put:
+    if len(run) == 1:
+        return run[0]
     first = run[0]
     pairs = [pair for put in run for pair in put.pairs]
     return Put(first.queue, first.index, pairs, delay=first.delay, tail=first.tail)

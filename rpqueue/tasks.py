@@ -15,7 +15,7 @@ from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text
 from .messages import Flags
 from .pipelines import current, sending
-from .protocol.operation import Flow
+from .protocol.operation import Flow, Operation
 from .puts import Put
 from .running import CURRENT_TASK
 from .schedule import Schedule
@@ -148,18 +148,23 @@ class Task(Generic[P, R]):
         """
         if kwargs.pop("execute_inline_now", False):
             return self._inline(args, kwargs)
-        put, enqueued = self.call(args, kwargs)
+        put, enqueued = self.put(args, kwargs)
         pipeline = current(self.app)
         if pipeline is None:
-            self.app.broker.execute(put)
+            self.app.broker.execute(put.operation())
         else:
             pipeline.add(put)
         return enqueued
 
     delay = execute
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Put, EnqueuedTask]:
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Operation[float], EnqueuedTask]:
         """What `execute` sends, and what it returns then. Takes its own options out of *kwargs*."""
+        put, enqueued = self.put(args, kwargs)
+        return put.operation(), enqueued
+
+    def put(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Put, EnqueuedTask]:
+        """What `execute` puts into the queue, and what it returns then. Takes its own options out of *kwargs*."""
         seconds = self._seconds(kwargs.pop("delay", None))
         keys = self._keys(kwargs.pop("_queue", None))
         chosen = kwargs.pop("taskid", None)
@@ -172,8 +177,8 @@ class Task(Generic[P, R]):
         body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
         tail = self.header_tail(attempts, delayed=seconds > 0)
         put = Put(keys, self.app.index, [(message_id, body)], delay=seconds, tail=tail, chosen=chosen is not None)
-        put.calls = put.shown = calls_of(self, keys.name, [message_id])
-        return put, put.calls[0]
+        put.calls = put.shown = calls = calls_of(self, keys.name, [message_id])
+        return put, calls[0]
 
     def _seconds(self, delay: Any) -> float:
         return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
