@@ -46,6 +46,16 @@ def test_the_lease_is_the_messages_own_when_that_is_shorter(queue: Queue, own: i
     assert queue.state()["leased"] == {"a": (queue.after(given), 1)}
 
 
+@pytest.mark.any_server
+def test_each_of_many_gets_the_lease_that_its_header_says(queue: Queue) -> None:
+    for name, own in (("a", 0), ("b", 1), ("c", 3600), ("d", 2), ("e", 0), ("f", 1)):
+        queue.given(ready=[name], lease=own)
+    queue.client.hset(queue.keys.messages, "e", "1 17000000000x|1 1 1 0|")
+    cycle(queue)
+    ends = {"a": TTL, "b": 1000, "c": TTL, "d": 2000, "e": TTL, "f": 1000}
+    assert queue.state()["leased"] == {name: (queue.after(ms), 1) for name, ms in ends.items()}
+
+
 def test_with_nothing_wanted_only_the_hands_work_is_done(queue: Queue) -> None:
     queue.given(ready=["a"], scheduled={"b": -5})
     reply = cycle(queue, wanted=0)

@@ -10,7 +10,7 @@ for first = 1, #KEYS, 12 do
   local q = queue_at(first)
   local head = 0
   local id = redis.call('LINDEX', q.ready, 0)
-  if id then head = header_of(redis.call('HGET', q.messages, id) or '') or 0 end
+  if id then head = tonumber(header_of(redis.call('HGET', q.messages, id) or '') or 0) end
   local seen = redis.call('HMGET', q.stats, 'seen', 'done')
   answers[#answers + 1] = {
     redis.call('LLEN', q.ready), redis.call('ZCARD', q.scheduled), redis.call('ZCARD', q.leased),

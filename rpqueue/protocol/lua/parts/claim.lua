@@ -39,13 +39,17 @@ local function claim(q, wanted, now, lease_for, cap)
   local claimed = pop(q, wanted)
   if not claimed then return nil end
   local ids, messages, leases = claimed[1], claimed[2], {}
+  local longest, shorter, byte = instant(now + lease_for), {}, string.byte
   for i = 1, #ids do
-    local lease = lease_for
-    if cap then
+    local ends_at = longest
+    if cap and byte(messages[i], PLAIN_END) ~= BAR then
       local _, own = header_of(messages[i])
-      if own and own > 0 and own < lease then lease = own end
+      if own and own > 0 and own < lease_for then
+        ends_at = shorter[own] or instant(now + own)
+        shorter[own] = ends_at
+      end
     end
-    leases[2 * i - 1], leases[2 * i] = now + lease, ids[i]
+    leases[2 * i - 1], leases[2 * i] = ends_at, ids[i]
   end
   redis.call('ZADD', q.leased, unpack(leases))
   return claimed
