@@ -28,7 +28,7 @@ from .app import App
 from .broker_aio import AsyncBroker, awaited
 from .bulk import Arguments
 from .errors import WrongType
-from .pipelines import handing_over
+from .pipelines import current
 from .protocol import views
 from .protocol.operation import Flow
 from .queues import deadletter_rows
@@ -119,10 +119,15 @@ class Aio:
             if inspect.isawaitable(value):
                 value = await value
             return classes.InlineTask(task, value, [list(args), kwargs])
+        pipeline = current(self.app)
+        if pipeline is None:
+            operation, enqueued = task.call(args, kwargs)
+            await self.broker.execute(operation)
+            return self._awaited(enqueued)
         put, enqueued = task.put(args, kwargs)
         call = self._awaited(enqueued)
         put.shown = [call]
-        await self.broker.run(handing_over(self.app, put))
+        enqueued.fate = pipeline.add(put)
         return call
 
     async def execute_many(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import messages
@@ -61,7 +61,7 @@ def _keywords(call: Any) -> dict[str, Any]:
     return call
 
 
-def cut(pairs: Sequence[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, bytes]]]:
+def cut(pairs: list[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
     """*pairs* in pieces of at most MOST_MESSAGES messages and, but for single messages, MOST_BYTES bytes."""
     for first in range(0, len(pairs), MOST_MESSAGES):
         piece = pairs[first : first + MOST_MESSAGES]

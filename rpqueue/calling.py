@@ -11,7 +11,7 @@ from .enqueued import EnqueuedTask as Enqueued
 from .enqueued import result_in
 from .errors import UnknownTask, did_you_mean
 from .keys import name_text
-from .pipelines import Pipeline, current, handing_over
+from .pipelines import Pipeline, current
 from .protocol.operation import Flow, as_is, command
 from .system import System
 
@@ -156,7 +156,11 @@ class Calling(System):
         put, enqueued = task.put(args, kwargs)
         shown = show(enqueued)
         put.shown = [shown]
-        yield from handing_over(self, put)
+        pipeline = current(self)  # the one of before may have ended meanwhile
+        if pipeline is None:
+            yield from put.operation()
+        else:
+            enqueued.fate = pipeline.add(put)
         return shown
 
     def result(self, taskid: str, conn: Redis | None = None) -> Any:

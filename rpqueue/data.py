@@ -13,7 +13,7 @@ from .connections import LONGEST_BLOCK
 from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text
 from .messages import Flags
-from .pipelines import current, handing_over
+from .pipelines import current
 from .protocol import data as protocol
 from .protocol import moves, views
 from .protocol.data import Catch, Items
@@ -179,13 +179,16 @@ class Data:
             # Sorted, so that items that die in the same millisecond keep their order.
             fresh = sorted(messages.new_ids(len(bodies)))
             pairs = list(zip(fresh, bodies, strict=True))
-            put = Put(self.keys, self.app.data_index, pairs, delay=seconds, tail=tail, is_dead=self.is_dead)
-            put.shown = fresh
-            yield from handing_over(self.app, put)
+            put = Put(self.keys, self.app.data_index, pairs, fresh, delay=seconds, tail=tail, is_dead=self.is_dead)
+            ids += fresh
+            pipeline = current(self.app)
+            if pipeline is None:
+                yield from put.operation()
+            else:
+                pipeline.add(put)
             if not put.index:
                 # On Cluster no script may touch the app's keys, and the dead-letter view still has to find this queue.
                 yield from command(as_is, "ZADD", self.app.keys.app.data_queues, 0, self.queue)
-            ids += fresh
         return ids
 
     def _encoded(self, data: Any, size: int) -> Iterator[list[bytes]]:

@@ -14,22 +14,39 @@ class Fate:
     Messages of one `Put` share one: all of them are in, or none is.
     """
 
-    __slots__ = ("is_in", "is_sent", "why")
+    __slots__ = ("_leader", "is_in", "is_sent", "why")
 
     def __init__(self) -> None:
         self.is_sent = False
         self.is_in: bool | None = False  #: None: Redis was told and has not answered
         self.why = "it waits in a pipeline, which sends it when its block ends"  #: of not being in, for certain or not
+        self._leader: Fate | None = None
+
+    def settle(self, is_in: bool | None, why: str, *, is_sent: bool = True) -> None:
+        """Say what became of them."""
+        self.is_in, self.why, self.is_sent = is_in, why, is_sent
+
+    def follow(self, leader: Fate) -> None:
+        """Be that of others from now on, which they travel with."""
+        self._leader = leader
 
     def check(self, what: object) -> None:
         """Raise NotEnqueued when it is certain that *what* is not in its queue."""
-        if self.is_in is False:
-            raise NotEnqueued(f"{what!r} is not in its queue: {self.why}")
+        last = self._last()
+        if last.is_in is False:
+            raise NotEnqueued(f"{what!r} is not in its queue: {last.why}")
 
     def check_gone(self, what: object) -> None:
         """Raise NotEnqueued when nobody knows whether *what*, which is not in its queue now, ever was."""
-        if not self.is_in:
-            raise NotEnqueued(f"{what!r} is not in its queue, and may never have been: {self.why}")
+        last = self._last()
+        if not last.is_in:
+            raise NotEnqueued(f"{what!r} is not in its queue, and may never have been: {last.why}")
+
+    def _last(self) -> Fate:
+        last = self
+        while last._leader is not None:
+            last = last._leader
+        return last
 
 
 class Fates(NamedTuple):
@@ -42,9 +59,9 @@ class Fates(NamedTuple):
     @property
     def summary(self) -> str:
         """How many of each."""
-        parts = ((self.done, "are in"), (self.unknown, "may be in"), (self.refused, "are not in"))
+        parts = ((self.done, "in"), (self.unknown, "perhaps in"), (self.refused, "not in"))
         told = ", ".join(f"{len(some)} {what}" for some, what in parts if some)
-        return f"of {sum(map(len, self))} that were sent together, {told}"
+        return f"of {sum(map(len, self))} sent together: {told}"
 
     def __reduce__(self) -> Any:
         return type(None), ()  # it holds live objects; an error that goes to another process goes without it

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .errors import RefusedInput, RpqueueError
+from .fates import Fate
 from .protocol.operation import Flow
-from .puts import Put, batches, fates_of, leave
+from .puts import Batches, Put
 from .together import Together, run_together
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Pipeline:
 
     def __init__(self, app: System) -> None:
         self._app = app
-        self._puts: list[Put] = []
+        self._held = Batches()
         self._owner: tuple[int, int] | None = None
         self._outer: Pipeline | None = None
         #: Tasks that were looked up in Redis by name.
@@ -46,7 +46,7 @@ class Pipeline:
 
     def __len__(self) -> int:
         """Calls and items that it holds."""
-        return sum(len(put.pairs) for put in self._puts)
+        return len(self._held)
 
     def __bool__(self) -> bool:
         """True, also when it holds nothing."""
@@ -70,8 +70,8 @@ class Pipeline:
 
     def closing(self, went_well: bool) -> Flow[None]:
         """What the end of the block says to Redis: all that it holds if the block *went_well*, else nothing."""
-        puts, owner = self._puts, self._owner
-        self._puts, self._owner, self.known = [], None, {}
+        held, owner = self._held, self._owner
+        self._held, self._owner, self.known = Batches(), None, {}
         if _innermost.get() is self:
             _innermost.set(self._outer)
         self._outer = None
@@ -79,23 +79,22 @@ class Pipeline:
             return  # a forked child leaves the block, too; what its parent holds is the parent's to send
         outer = current(self._app)
         if not went_well:
-            leave(puts, "it was not sent, because the block of its pipeline raised")
+            held.leave("it was not sent, because the block of its pipeline raised")
         elif outer is not None:
-            outer.add(*puts)
+            for put in held.puts():
+                outer.add(put)
         else:
-            yield from sending(puts)
+            yield from sending(held)
 
     def takes_from_here(self, app: System) -> bool:
         """Whether what this thread makes of that App belongs to it."""
         return self._app is app and self._owner == _here()
 
-    def add(self, *puts: Put) -> None:
-        """Hold puts until the block ends."""
+    def add(self, put: Put) -> Fate:
+        """Hold a put until the block ends. Returns its fate, which its calls have to know."""
         if self._owner is None:
             raise RefusedInput("pipeline: its block has ended, so nothing can be added")
-        for put in puts:
-            put.tell()
-        self._puts += puts
+        return self._held.add(put)
 
 
 def _here() -> tuple[int, int]:
@@ -110,36 +109,24 @@ def current(app: System) -> Pipeline | None:
     return pipe
 
 
-def handing_over(app: System, put: Put) -> Flow[None]:
-    """What is said to Redis to have *put* put: nothing yet, in the block of a pipeline."""
-    pipeline = current(app)
-    if pipeline is None:
-        yield from put.operation()
-    else:
-        pipeline.add(put)
-
-
-def sending(puts: Sequence[Put]) -> Flow[None]:
+def sending(held: Batches) -> Flow[None]:
     """
-    What is said to Redis to send *puts*: batch after batch, in order, until something goes wrong.
+    What is said to Redis to send batches, in order, until something goes wrong.
 
     Raises:
-        RpqueueError: the first error of a batch, with the `Fates` of all puts. No batch after it was sent.
+        RpqueueError: the first error of a batch, with the `Fates` of all. No batch after it was sent.
     """
     try:
-        for batch in batches(puts):
-            batch.sets_out()
-            errors = batch.arrives((yield from Together(batch.operations())))
+        for batch in held:
+            errors = batch.arrives((yield from Together(batch.sets_out())))
             if errors:
                 raise errors[0]
     except RpqueueError as error:
-        leave(puts, f"it was not sent, because what was sent before it failed: {error}")
-        fates = fates_of(puts)
+        held.leave(f"it was not sent, because what was sent before it failed: {error}")
+        fates = held.fates()
         meant = type(error)(f"{error}; {fates.summary}")
         meant.fates = fates
-        for put in puts:
-            put.tell()
         raise meant from error
     except BaseException:
-        leave(puts, "it was not sent, because sending was interrupted")
+        held.leave("it was not sent, because sending was interrupted")
         raise

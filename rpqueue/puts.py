@@ -1,13 +1,13 @@
 """
 Puts: new messages on their way into their queues, and how many of them travel together.
 
-Puts are cut into batches, in order. In a batch, neighbours in one queue are joined into one script call. There is no
+Puts are gathered in batches, in order. In a batch, neighbours in one queue are joined into one script call. There is no
 order between two queues, so what stands between such neighbours does not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .errors import RedisUnavailable, RpqueueError
@@ -20,7 +20,7 @@ from .protocol.operation import Operation
 
 #: Most messages of one batch: a few milliseconds of Redis's time, in which it serves nobody else.
 MOST_MESSAGES = 1000
-#: Most bytes of bodies in one batch, unless a single put has more.
+#: Most bytes of messages in one batch, unless a single put has more.
 MOST_BYTES = 4 * 1_048_576
 #: Most script calls of one batch. Each costs as much as ten or twenty messages.
 MOST_CALLS = 100
@@ -33,31 +33,31 @@ class Put:
     Args:
         queue: the keys of the queue.
         index: the app's keys that are kept true.
-        pairs: ``(id, body)``, at most 3,000; of dead letters with sorted ids.
+        pairs: ``(id, body)``, at most 3,000; of dead letters with sorted ids. Belongs to the put from now on.
+        shown: what the user holds of them: EnqueuedTasks, or ids of items. Belongs to the put, too.
         delay: seconds until they are due.
         tail: of their header, from `messages.header_tail`.
         chosen: whether a user chose the ids.
         is_dead: whether they are dead letters from the start.
     """
 
-    __slots__ = ("calls", "chosen", "delay", "fate", "index", "is_dead", "pairs", "queue", "shown", "size", "tail")
+    __slots__ = ("chosen", "delay", "fate", "index", "is_dead", "pairs", "queue", "shown", "size", "tail")
 
     def __init__(
         self,
         queue: QueueKeys,
         index: Index,
-        pairs: Sequence[tuple[str, bytes]],
+        pairs: list[tuple[str, bytes]],
+        shown: list[Any],
         *,
         delay: float = 0.0,
         tail: str = "",
         chosen: bool = False,
         is_dead: bool = False,
     ) -> None:
-        self.queue, self.index, self.pairs = queue, index, pairs
+        self.queue, self.index, self.pairs, self.shown = queue, index, pairs, shown
         self.delay, self.tail, self.chosen, self.is_dead = delay, tail, chosen, is_dead
         self.size = sum([len(body) for _, body in pairs])  #: bytes of the bodies
-        self.calls: Sequence[Any] = ()  #: the EnqueuedTasks of its messages, which are told of its fate
-        self.shown: Sequence[Any] = ()  #: what the user holds of its messages: these, their awaited twins, or ids
         self.fate = Fate()
 
     def operation(self) -> Operation[float]:
@@ -65,11 +65,6 @@ class Put:
         if self.is_dead:
             return bury_new(self.queue, self.index, self.pairs, tail=self.tail)
         return moves.enqueue(self.queue, self.index, self.pairs, delay=self.delay, tail=self.tail, chosen=self.chosen)
-
-    def tell(self) -> None:
-        """Have its calls know of its fate, from now on."""
-        for call in self.calls:
-            call.fate = self.fate
 
     def goes_with(self, other: Put) -> bool:
         """
@@ -84,98 +79,99 @@ class Put:
             and not (self.chosen or other.chosen or self.is_dead or other.is_dead)
         )
 
+    def join(self, other: Put) -> None:
+        """Take what another has; whoever knows of that one's fate is told of this one's."""
+        other.fate.follow(self.fate)
+        self.pairs += other.pairs
+        self.shown += other.shown
+        self.size += other.size
+
 
 class Batch:
-    """Puts that go to Redis at once, as few script calls."""
+    """Puts that go to Redis at once, one for each script call."""
 
     def __init__(self) -> None:
-        self._runs: list[list[Put]] = []
-        self._last: dict[bytes, list[Put]] = {}  #: the last run of each queue, by its stem
+        self.puts: list[Put] = []
+        self._last: dict[bytes, Put] = {}  #: the last one of each queue, by its stem
         self._messages = self._bytes = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._runs)
-
-    def take(self, put: Put) -> bool:
-        """Have one more put travel in it, if there is room. Returns whether there is."""
-        run = self._last.get(put.queue.stem)
-        joins = run is not None and run[0].goes_with(put)
-        if self._runs and (
+    def take(self, put: Put) -> Put | None:
+        """Have one more travel in it. Returns the put that its messages belong to now; None: there is no room."""
+        last = self._last.get(put.queue.stem)
+        joins = last is not None and last.goes_with(put)
+        if self.puts and (
             self._messages + len(put.pairs) > MOST_MESSAGES
             or self._bytes + put.size > MOST_BYTES
-            or (len(self._runs) == MOST_CALLS and not joins)
+            or (len(self.puts) == MOST_CALLS and not joins)
         ):
-            return False
+            return None
         self._messages += len(put.pairs)
         self._bytes += put.size
-        if run is not None and joins:
-            run.append(put)
-        else:
-            self._last[put.queue.stem] = [put]
-            self._runs.append(self._last[put.queue.stem])
-        return True
+        if last is not None and joins:
+            last.join(put)
+            return last
+        self._last[put.queue.stem] = put
+        self.puts.append(put)
+        return put
 
-    def operations(self) -> list[Operation[float]]:
-        """What to say to Redis."""
-        return [_joined(run).operation() for run in self._runs]
-
-    def sets_out(self) -> None:
-        """It is being sent."""
-        for run in self._runs:
-            _settle(run, None, "Redis has not answered")
+    def sets_out(self) -> list[Operation[float]]:
+        """It is being sent. Returns what to say to Redis."""
+        for put in self.puts:
+            put.fate.settle(None, "Redis has not answered")
+        return [put.operation() for put in self.puts]
 
     def arrives(self, brought: Sequence[Any]) -> list[RpqueueError]:
         """
-        Say what each of its operations brought: a result, or an error.
+        Say what each operation brought: a result, or an error.
 
         Those that the list is too short for were not sent. Returns the errors.
         """
-        for run, one in zip(self._runs, brought, strict=False):
-            if isinstance(one, RedisUnavailable):
-                _settle(run, None, str(one))
+        errors = []
+        for put, one in zip(self.puts, brought, strict=False):
+            if isinstance(one, RpqueueError):
+                errors.append(one)
+                put.fate.settle(None if isinstance(one, RedisUnavailable) else False, str(one))
             else:
-                failed = isinstance(one, RpqueueError)
-                _settle(run, not failed, str(one) if failed else "")
-        for run in self._runs[len(brought) :]:
-            _settle(run, False, "", is_sent=False)
-        return [one for one in brought if isinstance(one, RpqueueError)]
+                put.fate.settle(True, "")
+        for put in self.puts[len(brought) :]:
+            put.fate.settle(False, "", is_sent=False)
+        return errors
 
 
-def _settle(run: list[Put], is_in: bool | None, why: str, *, is_sent: bool = True) -> None:
-    for put in run:
-        put.fate.is_sent, put.fate.is_in, put.fate.why = is_sent, is_in, why
+class Batches:
+    """Batches that are to be sent one after the other."""
 
+    def __init__(self) -> None:
+        self._batches: list[Batch] = []
 
-def _joined(run: list[Put]) -> Put:
-    if len(run) == 1:
-        return run[0]
-    first = run[0]
-    pairs = [pair for put in run for pair in put.pairs]
-    return Put(first.queue, first.index, pairs, delay=first.delay, tail=first.tail)
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches)
 
+    def __len__(self) -> int:
+        """Messages in them."""
+        return sum(len(put.pairs) for put in self.puts())
 
-def batches(puts: Iterable[Put]) -> Iterator[Batch]:
-    """*puts* in batches, in order."""
-    batch = Batch()
-    for put in puts:
-        if not batch.take(put):
-            yield batch
-            batch = Batch()
-            batch.take(put)
-    if batch:
-        yield batch
+    def puts(self) -> Iterator[Put]:
+        """All puts in them, in order."""
+        return (put for batch in self._batches for put in batch.puts)
 
+    def add(self, put: Put) -> Fate:
+        """Have one more travel in the last of them, or in a new one. Returns its fate."""
+        taken = self._batches[-1].take(put) if self._batches else None
+        if taken is None:
+            self._batches.append(Batch())
+            taken = self._batches[-1].take(put) or put
+        return taken.fate
 
-def leave(puts: Iterable[Put], why: str) -> None:
-    """Those that were not sent until now never will be."""
-    for put in puts:
-        if not put.fate.is_sent:
-            put.fate.why = why
+    def leave(self, why: str) -> None:
+        """What was not sent until now never will be."""
+        for put in self.puts():
+            if not put.fate.is_sent:
+                put.fate.why = why
 
-
-def fates_of(puts: Iterable[Put]) -> Fates:
-    """What became of the messages of *puts*."""
-    lists: dict[bool | None, list[Any]] = {True: [], False: [], None: []}
-    for put in puts:
-        lists[put.fate.is_in] += put.shown
-    return Fates(lists[True], lists[False], lists[None])
+    def fates(self) -> Fates:
+        """What became of all messages."""
+        lists: dict[bool | None, list[Any]] = {True: [], False: [], None: []}
+        for put in self.puts():
+            lists[put.fate.is_in] += put.shown
+        return Fates(lists[True], lists[False], lists[None])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
@@ -16,7 +16,7 @@ from .keys import QueueKeys, name_text
 from .messages import Flags
 from .pipelines import current, sending
 from .protocol.operation import Flow, Operation
-from .puts import Put
+from .puts import Batches, Put
 from .running import CURRENT_TASK
 from .schedule import Schedule
 from .together import run_together
@@ -148,12 +148,13 @@ class Task(Generic[P, R]):
         """
         if kwargs.pop("execute_inline_now", False):
             return self._inline(args, kwargs)
-        put, enqueued = self.put(args, kwargs)
         pipeline = current(self.app)
         if pipeline is None:
-            self.app.broker.execute(put.operation())
+            operation, enqueued = self.call(args, kwargs)
+            self.app.broker.execute(operation)
         else:
-            pipeline.add(put)
+            put, enqueued = self.put(args, kwargs)
+            enqueued.fate = pipeline.add(put)
         return enqueued
 
     delay = execute
@@ -164,7 +165,7 @@ class Task(Generic[P, R]):
         return put.operation(), enqueued
 
     def put(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Put, EnqueuedTask]:
-        """What `execute` puts into the queue, and what it returns then. Takes its own options out of *kwargs*."""
+        """What a pipeline holds of a call, and what `execute` returns then. Takes its own options out of *kwargs*."""
         seconds = self._seconds(kwargs.pop("delay", None))
         keys = self._keys(kwargs.pop("_queue", None))
         chosen = kwargs.pop("taskid", None)
@@ -176,9 +177,9 @@ class Task(Generic[P, R]):
                 del kwargs["_attempts"]
         body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
         tail = self.header_tail(attempts, delayed=seconds > 0)
-        put = Put(keys, self.app.index, [(message_id, body)], delay=seconds, tail=tail, chosen=chosen is not None)
-        put.calls = put.shown = calls = calls_of(self, keys.name, [message_id])
-        return put, calls[0]
+        calls = calls_of(self, keys.name, [message_id])
+        pairs = [(message_id, body)]
+        return Put(keys, self.app.index, pairs, calls, delay=seconds, tail=tail, chosen=chosen is not None), calls[0]
 
     def _seconds(self, delay: Any) -> float:
         return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
@@ -230,33 +231,32 @@ class Task(Generic[P, R]):
 
     def enqueuing(
         self,
-        calls: Iterable[Arguments],
+        many: Iterable[Arguments],
         delay: Any = None,
         taskids: Iterable[str | bytes] | None = None,
         queue: Any = None,
         attempts: Any = None,
-        show: Callable[[list[EnqueuedTask]], Sequence[Any]] = list,
+        show: Callable[[list[EnqueuedTask]], list[Any]] = list,
     ) -> Flow[Any]:
         """What `execute_many` says to Redis. *show* makes what users get to see of calls."""
         seconds, keys = self._seconds(delay), self._keys(queue)
         deliveries = self.attempts if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
         more = {} if deliveries == self.attempts else {"_attempts": deliveries}
-        bodies = bulk.bodies(self.name, calls, more, self.app.settings.max_message_bytes)
+        bodies = bulk.bodies(self.name, many, more, self.app.settings.max_message_bytes)
         ids = messages.new_ids(len(bodies)) if taskids is None else self._chosen(taskids, len(bodies))
         tail, index = self.header_tail(deliveries, delayed=seconds > 0), self.app.index
-        puts: list[Put] = []
+        pipeline, own = current(self.app), Batches()
+        hold = own.add if pipeline is None else pipeline.add
         shown: list[Any] = []
         for pairs in bulk.cut(list(zip(ids, bodies, strict=True))):
-            put = Put(keys, index, pairs, delay=seconds, tail=tail, chosen=taskids is not None)
-            put.calls = calls_of(self, keys.name, [message_id for message_id, _ in pairs])
-            put.shown = show(put.calls)
-            shown += put.shown
-            puts.append(put)
-        pipeline = current(self.app)
+            calls = calls_of(self, keys.name, [message_id for message_id, _ in pairs])
+            seen = show(calls)
+            shown += seen
+            fate = hold(Put(keys, index, pairs, seen, delay=seconds, tail=tail, chosen=taskids is not None))
+            for call in calls:
+                call.fate = fate
         if pipeline is None:
-            yield from sending(puts)
-        else:
-            pipeline.add(*puts)
+            yield from sending(own)
         return shown
 
     def _chosen(self, taskids: Iterable[str | bytes], number: int) -> list[str]:

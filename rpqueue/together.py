@@ -9,6 +9,7 @@ refused leaves the others as they are.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -43,7 +44,8 @@ class Together:
 
 def run_together(broker: Broker, flow: Flow[R]) -> R:
     """Carry a flow through to its end, in which Together is a step like any other."""
-    return run(flow, partial(_carry, broker))
+    with closing(flow):  # an interrupted flow says so to those whose fate it is at once
+        return run(flow, partial(_carry, broker))
 
 
 def _carry(broker: Broker, step: Any) -> Any:
