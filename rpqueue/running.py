@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 
-class Run(NamedTuple):
+class Run(Protocol):
     """One run of a task."""
 
-    taskid: str
-    name: str
-    queue: str
+    @property
+    def taskid(self) -> str:
+        """Id of the call."""
+
+    @property
+    def queue(self) -> str:
+        """Name of the queue that it came from."""
+
+    @property
+    def attempts_left(self) -> int:
+        """Runs that are left, this one included."""
+
+    name: str  #: of the task
     token: int  #: of its lease; a later run of the same message has a greater one
     attempt: int  #: 1 on the first run
-    attempts_left: int  #: runs that are left, this one included
 
+
+#: What CURRENT_TASK tells of a run.
+ATTRIBUTES = ("taskid", "name", "queue", "token", "attempt", "attempts_left")
 
 _RUN: ContextVar[Run | None] = ContextVar("rpqueue_run", default=None)
 
@@ -24,8 +36,8 @@ class CurrentTask:
     """The run that the asking code belongs to. Outside of one, every attribute is None."""
 
     def __getattr__(self, name: str) -> Any:
-        if name not in Run._fields:
-            raise AttributeError(f"CURRENT_TASK has {', '.join(Run._fields)}; got {name!r}")
+        if name not in ATTRIBUTES:
+            raise AttributeError(f"CURRENT_TASK has {', '.join(ATTRIBUTES)}; got {name!r}")
         run = _RUN.get()
         return None if run is None else getattr(run, name)
 
@@ -33,7 +45,9 @@ class CurrentTask:
         return _RUN.get() is not None
 
     def __repr__(self) -> str:
-        return f"<CURRENT_TASK {_RUN.get()}>"
+        run = _RUN.get()
+        told = None if run is None else ", ".join(f"{name}={getattr(run, name)!r}" for name in ATTRIBUTES)
+        return f"<CURRENT_TASK {told}>"
 
 
 CURRENT_TASK = CurrentTask()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from ..keys import AppKeys, QueueKeys
 from . import scripts
@@ -12,8 +12,28 @@ from .moves import Rules, ms
 from .operation import Operation, Word
 
 
+class Finished(Protocol):
+    """What a round is told of a finished message. One that keeps no outcome and had its first delivery costs one word."""
+
+    @property
+    def id(self) -> str:
+        """Of the message."""
+
+    @property
+    def token(self) -> int:
+        """Of the lease that was held."""
+
+    @property
+    def keep_for(self) -> float:
+        """Seconds to keep the outcome; 0: none is kept."""
+
+    @property
+    def outcome(self) -> bytes:
+        """JSON."""
+
+
 class Ack(NamedTuple):
-    """A finished message. One that keeps no outcome and had its first delivery costs one word."""
+    """The plainest `Finished`."""
 
     id: str
     token: int
@@ -35,7 +55,7 @@ class Round(NamedTuple):
 def cycle(
     app: AppKeys,
     queues: Sequence[QueueKeys],
-    acks: dict[str, list[Ack]],
+    acks: Mapping[str, Sequence[Finished]],
     *,
     indexed: bool,
     yields: bool = False,
@@ -51,7 +71,7 @@ def cycle(
     Args:
         app: holds the index, given when *indexed*.
         queues: every queue that *acks* names must be among them.
-        acks: ``{queue name: [Ack]}``.
+        acks: ``{queue name: finished messages}``.
         indexed: False on Cluster, where *queues* is one queue.
         yields: whether to claim nothing from a queue while one that is not among *queues* is to go before it.
         lease_for: seconds that a claim leases for, unless the message asks for less.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RpqueueError
 from ..keys import QueueKeys
@@ -11,11 +11,15 @@ from ..messages import Flags, Undecodable, decode_task, parse_header
 from ..messages import decode as decode_json
 from ..protocol.claimed import Claimed
 
+if TYPE_CHECKING:
+    from ..tasks import Task
+
 #: Length of a header that says nothing but version and instant; the rest has its defaults then.
 _PLAIN = len(b"1 1700000000000")
 #: Stands between bodies that are decoded together. No body can hold it, so none reaches into its neighbour.
 _MARK = os.urandom(8).hex()
 _BETWEEN = f',"{_MARK}",'.encode()
+NO_FLAGS = Flags(0)
 
 
 class Claim:
@@ -29,10 +33,13 @@ class Claim:
         "error",
         "flags",
         "id",
+        "keep_for",
         "keys",
         "kwargs",
         "name",
+        "outcome",
         "record",
+        "task",
         "token",
     )
 
@@ -44,11 +51,33 @@ class Claim:
         self.record = -1  #: number in the Ledger
         self.deadline = 0.0  #: epoch seconds at which its visibility timeout ends; 0: it has none
         self.attempts = 1  #: deliveries it may have in all
-        self.flags = Flags(0)
+        self.flags = NO_FLAGS
         self.name = ""
         self.args: list[Any] = []
         self.kwargs: dict[str, Any] = {}
         self.error: RpqueueError | None = None  #: why it cannot be decoded
+        self.task: Task[..., Any] | None = None  #: once it runs
+        self.keep_for = 0.0  #: seconds to keep the outcome; 0: none is kept
+        self.outcome = b""  #: JSON, once it is over
+
+    @property
+    def taskid(self) -> str:
+        """The id, as tasks see it."""
+        return self.id
+
+    @property
+    def queue(self) -> str:
+        """Name of its queue."""
+        return self.keys.name
+
+    @property
+    def attempts_left(self) -> int:
+        """Runs that are left, this one included: by the call's own count, by deliveries, or as the task says."""
+        if "_attempts" in self.kwargs:
+            return int(self.kwargs["_attempts"])
+        if self.is_repeatable or self.task is None:
+            return self.attempts - self.attempt + 1
+        return self.task.attempts
 
     @property
     def is_repeatable(self) -> bool:

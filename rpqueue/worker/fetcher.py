@@ -2,23 +2,29 @@
 Fetcher: brings messages from Redis and carries acks back, one call per round.
 
 The slots of a pool pull. A slot that finds the buffer empty runs a round itself: it acks everything that ended since
-the last one and claims the next messages, so a worker with one thread never hands anything from thread to thread. How
-many are claimed ahead of the free slots is a matter of time, not of count: as many as take about CLAIM_AHEAD seconds.
-What has waited longer than that behind a slow task is given back to the head of its queue.
+the last one and claims the next messages, so a worker with one thread never hands anything from thread to thread. While
+tasks are quick, the next round is sent before the messages of this one run, so that Redis and the worker work at the
+same time. How many are claimed ahead of the free slots is a matter of time, not of count: as many as take about
+CLAIM_AHEAD seconds. What has waited longer than that behind a slow task is given back to the head of its queue.
+
+Claims go from hand to hand without a lock, by operations of a deque that are atomic: whoever pops a claim has it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
 import time
 from collections import deque
+from typing import NamedTuple
 
 from ..connections import LONGEST_BLOCK
 from ..errors import RedisError
+from ..lines import Sent
 from ..protocol import moves
-from ..protocol.cycle import Ack, Round, cycle
+from ..protocol.cycle import Round, cycle
 from ..protocol.operation import Operation, Stamp, as_is, command
 from ..system import System
 from .claims import Claim, decode
@@ -28,10 +34,21 @@ from .route import AllQueues, NamedQueues
 
 log = logging.getLogger("rpqueue.worker")
 
-#: Most messages that one round claims, and most acks of one queue that it carries.
+#: Most messages that one round claims, and most acks that it carries.
 LARGEST_CLAIM, MOST_ACKS = 500, 1000
 #: Blocks without news after which an idle worker runs a round all the same, in case a wake token was lost.
 QUIET_BLOCKS = 3
+
+
+class Departed(NamedTuple):
+    """A round that Redis was told of, or will be, and whose answer is not in yet."""
+
+    operation: Operation[Round]
+    stamp: Stamp
+    acked: list[Claim]
+    wanted: int  #: most messages that it claims
+    at: float  #: monotonic instant before which nothing that it claims was leased
+    sent: Sent | None  #: None: not sent ahead
 
 
 class Fetcher:
@@ -59,8 +76,9 @@ class Fetcher:
         self.busy = threading.Event()  #: set when the monitor should look often
         self.async_room = 0  #: coroutines that could start at once, when the last claims were such
         self._buffer: deque[Claim] = deque()
-        self._ended: list[tuple[str, Ack, int]] = []  #: queue, ack and record of what the next round acks
-        self._oldest_end = 0.0
+        self._ended: deque[Claim] = deque()  #: what the next round acks
+        self._first_ended: Claim | None = None  #: the first of them when the monitor looked last
+        self._seen_ended = 0.0  #: since when it is the first
         self._idle = 0  #: slots without work
         self._followers = 0  #: those of them that wait for the one that waits in Redis
         self._somebody_waits = False  #: a slot waits in Redis
@@ -73,7 +91,8 @@ class Fetcher:
         self._due = 0.0  #: monotonic instant at which a queue needs a hand; 0: none
         self._drift = 0.0  #: Redis's clock minus the monotonic one
         self._last_round = 0.0
-        self._unanswered: tuple[Operation[Round], Stamp, list[int], float] | None = None
+        self._under_way: Departed | None = None
+        self._more = False  #: the last round left messages behind
         self._session = patience.broker.sessions.take()
         self._change = threading.Condition()  # guards what stands above
         self._rounds = threading.Lock()
@@ -84,22 +103,26 @@ class Fetcher:
         """The next message to run; blocks until there is one. None: no more will come."""
         try:
             while not self._quiet.is_set():
-                claim = self._pop()
-                if claim is not None:
+                try:
+                    claim = self._buffer.popleft()
+                except IndexError:
+                    self._fill()
+                    continue
+                now = time.monotonic()
+                if now - self._last_pop < self._fresh_for:
+                    self._last_pop = now
                     return claim
-                self._fill()
+                # This process, or the machine, stood still: the leases may have ended, and others may hold the claims.
+                self.put_back(claim)
         except Stopped:
             pass
         return None
 
-    def ended(self, claim: Claim, *, keep_for: float = 0, outcome: bytes = b"") -> None:
-        """A claim ran to its end; the next round acks it."""
-        self.ledger.move(claim.record, Stage.FINISHED if not keep_for else Stage.STARTED)
-        ack = Ack(claim.id, claim.token, keep_for, outcome)
-        with self._change:
-            if not self._ended:
-                self._oldest_end = time.monotonic()
-            self._ended.append((claim.keys.name, ack, claim.record))
+    def ended(self, claim: Claim) -> None:
+        """A claim ran to its end; the next round acks it, and keeps its outcome if it has one."""
+        if not claim.keep_for:
+            self.ledger.move(claim.record, Stage.FINISHED)
+        self._ended.append(claim)
 
     def dropped(self, claim: Claim) -> None:
         """A claim went another way than by ack: it failed, was parked or given back."""
@@ -107,8 +130,7 @@ class Fetcher:
 
     def put_back(self, claim: Claim) -> None:
         """A claim cannot start here now: it goes back to the head of its queue, with all that was claimed after it."""
-        with self._change:
-            self._buffer.appendleft(claim)
+        self._buffer.appendleft(claim)
         self.give_back()
 
     def took(self, seconds: float) -> None:
@@ -134,7 +156,7 @@ class Fetcher:
     @property
     def is_idle(self) -> bool:
         """Whether every slot waits and nothing is left to say."""
-        return self._idle >= self.slots and not self._ended and not self._buffer
+        return self._idle >= self.slots and not self._ended and not self._buffer and not self._under_way
 
     @property
     def quiet(self) -> bool:
@@ -153,15 +175,21 @@ class Fetcher:
         try:
             now = time.monotonic()
             budget = self.system.settings.claim_ahead
-            if self._buffer and now - self._last_pop > budget:
+            if (self._buffer or self._under_way) and now - self._last_pop > budget:
                 self._release_buffer()
-            late_ack = self._ended and now - self._oldest_end > budget
             hand_needed = self._due and now >= self._due and self._idle < self.slots
             unseen = now - self._last_round > 1.0 and self._idle < self.slots
-            if late_ack or hand_needed or unseen:
+            if self._has_late_acks(now, budget) or hand_needed or unseen:
                 self._round(0)
         finally:
             self._rounds.release()
+
+    def _has_late_acks(self, now: float, budget: float) -> bool:
+        """Whether the oldest ack has been here for longer than *budget* while the monitor looked on."""
+        first = self._ended[0] if self._ended else None  # only rounds pop, and this is one
+        if first is not self._first_ended:
+            self._first_ended, self._seen_ended = first, now
+        return first is not None and now - self._seen_ended > budget
 
     def give_back(self) -> None:
         """Everything that was claimed and not started goes to the head of its queue; no delivery is counted."""
@@ -169,11 +197,15 @@ class Fetcher:
             self._release_buffer()
 
     def _release_buffer(self) -> None:
-        # Under `_rounds`: a claim that overtook it would bring what comes after these in the queue.
-        with self._change:
-            claims = list(self._buffer)
-            self._buffer.clear()
-            self._limit = 0
+        # Under `_rounds`: a claim that overtook it would bring what comes after these in the queue. For the same reason
+        # what a round under way brings goes back with them.
+        if self._under_way is not None:
+            self._round(0)
+        claims = []
+        with contextlib.suppress(IndexError):
+            while True:  # slots may pop at the same time
+                claims.append(self._buffer.popleft())
+        self._limit = 0
         self._release(claims)
 
     def _release(self, claims: list[Claim]) -> None:
@@ -194,7 +226,7 @@ class Fetcher:
 
     def give_back_the_rest(self) -> None:
         """What was claimed before, and has not started, goes back."""
-        if self._buffer:  # else not, for a round that waits for Redis would have to end first
+        if self._buffer or self._under_way:  # else not, for a round that waits for Redis would have to end first
             self.give_back()
 
     def flush(self, timeout: float) -> None:
@@ -202,7 +234,7 @@ class Fetcher:
         if not self._rounds.acquire(timeout=timeout):
             raise Stopped
         try:
-            while self._ended or self._unanswered:
+            while self._ended or self._under_way:
                 self._round(0)
         finally:
             self._rounds.release()
@@ -217,24 +249,14 @@ class Fetcher:
 
     # How it is done.
 
-    def _pop(self) -> Claim | None:
-        with self._change:
-            if not self._buffer:
-                return None
-            now = time.monotonic()
-            if now - self._last_pop < self._fresh_for:
-                self._last_pop = now
-                return self._buffer.popleft()
-        # This process, or the machine, stood still: the leases may have ended, and others may hold the messages.
-        self.give_back()
-        return None
-
     def _fill(self) -> None:
         """Fill the buffer: by a round, or by waiting until a round is worth it."""
         with self._rounds:
             if self._buffer or self._quiet.is_set():
                 return
             brought = self._round(self._wanted())
+            if brought and self.patience.broker.lines is not None:
+                self._send_ahead()
         if brought:
             return
         with self._change:
@@ -252,7 +274,8 @@ class Fetcher:
         if self._pace * 2 > budget:
             self._limit = 0
         else:
-            fitting = int(budget * self.slots / self._pace) if self._pace else LARGEST_CLAIM
+            # Half of the budget: while these run, as many more may be on their way.
+            fitting = max(int(budget / 2 * self.slots / self._pace), 1) if self._pace else LARGEST_CLAIM
             self._limit = min(max(self._limit * 2, free), fitting, LARGEST_CLAIM)
         return min(max(free, self._limit), self.ledger.room)
 
@@ -311,21 +334,41 @@ class Fetcher:
                 return
 
     def _round(self, wanted: int) -> int:
-        """Run a round, under `_rounds`. Returns how many messages it brought."""
-        if self._unanswered is None:
-            self._unanswered = self._prepare(0 if self._quiet.is_set() else wanted)
-        operation, stamp, records, sent_at = self._unanswered
-        reply = self.patience.execute(operation, stamp)
-        self._unanswered = None
-        return self._take_in(reply, records, sent_at)
+        """Run a round, or end the one that is under way; under `_rounds`. Returns how many messages it brought."""
+        departed = self._under_way or self._prepare(0 if self._quiet.is_set() else wanted)
+        self._under_way = departed  # if nothing answers, the same round is tried again, under the same stamp
+        reply = self._answer(departed)
+        self._under_way = None
+        return self._take_in(reply, departed)
 
-    def _prepare(self, wanted: int) -> tuple[Operation[Round], Stamp, list[int], float]:
-        with self._change:
-            ended, self._ended = self._ended[:MOST_ACKS], self._ended[MOST_ACKS:]
-        acks: dict[str, list[Ack]] = {}
-        for queue, ack, _ in ended:
-            acks.setdefault(queue, []).append(ack)
-        records = [record for _, _, record in ended]
+    def _answer(self, departed: Departed) -> Round:
+        if departed.sent is not None:
+            try:
+                return departed.operation.read(departed.sent.reply())
+            except Exception as error:  # sending it again tells what it was
+                log.debug("a round that was sent ahead failed; sending it again: %s", error)
+                self._under_way = departed._replace(sent=None)
+        return self.patience.execute(departed.operation, departed.stamp)
+
+    def _send_ahead(self) -> None:
+        """Have Redis work at the next round while the slots work at this one, if there is more and it is quick."""
+        claimed = len(self._buffer)
+        wanted = self._wanted()
+        if not self._more or self._limit < claimed or self.async_room or self._quiet.is_set():
+            return
+        departed = self._prepare(wanted)
+        try:
+            sent = self.patience.broker.send(departed.operation, departed.stamp)
+        except Exception as error:
+            log.debug("a round was not sent ahead: %s", error)
+            sent = None
+        self._under_way = departed._replace(sent=sent)
+
+    def _prepare(self, wanted: int) -> Departed:
+        acked = [self._ended.popleft() for _ in range(min(len(self._ended), MOST_ACKS))]  # only rounds pop
+        acks: dict[str, list[Claim]] = {}
+        for claim in acked:
+            acks.setdefault(claim.keys.name, []).append(claim)
         settings = self.system.settings
         operation = cycle(
             self.system.keys.app,
@@ -342,14 +385,15 @@ class Fetcher:
         self._session = Stamp(self._session.session, self._session.number + 1)
         if wanted:
             self.ledger.sending(self._session)
-        return operation, self._session, records, time.monotonic()
+        return Departed(operation, self._session, acked, wanted, time.monotonic(), None)
 
-    def _take_in(self, reply: Round, records: list[int], sent_at: float) -> int:
+    def _take_in(self, reply: Round, departed: Departed) -> int:
         instant = self._last_round = time.monotonic()
-        self._drift = reply.now - instant
+        # Redis told its time somewhere between these two instants.
+        self._drift = min(max(self._drift, reply.now - instant), reply.now - departed.at)
         self._due = reply.due - self._drift if reply.due else 0.0
-        for record in records:
-            self.ledger.remove(record)
+        for claim in departed.acked:
+            self.ledger.remove(claim.record)
         for keys, message_id in reply.stale:
             self.stale += 1
             log.warning(
@@ -360,7 +404,7 @@ class Fetcher:
         ttl = self.system.settings.worker_ttl
         claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes)
         for claim in claims:
-            ends_at = sent_at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
+            ends_at = departed.at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
             claim.record = self.ledger.add(
                 claim.keys.name.encode(), claim.id.encode(), claim.token, claim.deadline, ends_at
             )
@@ -368,7 +412,7 @@ class Fetcher:
         self._fresh_for = ttl / 2
         late: list[Claim] = []
         with self._change:
-            if self._quiet.is_set() or instant - sent_at > self._fresh_for:
+            if self._quiet.is_set() or instant - departed.at > self._fresh_for:
                 late, claims = claims, []
             elif claims:
                 self._last_pop = instant
@@ -376,6 +420,7 @@ class Fetcher:
                 if self._followers:
                     self._change.notify(len(claims))
         self._release(late)
-        if claims:
+        self._more = bool(reply.ready) and len(claims) >= departed.wanted
+        if len(claims) > 1:
             self.busy.set()
         return len(claims)

@@ -15,7 +15,7 @@ from typing import Any
 from .. import messages
 from ..errors import RpqueueError
 from ..protocol import moves
-from ..running import Run, enter, leave
+from ..running import enter, leave
 from ..system import System
 from ..tasks import Task
 from .claims import Claim
@@ -43,6 +43,7 @@ class Runner:
         self.system = system
         self.fetcher = fetcher
         self.patience = patience
+        self._ledger = fetcher.ledger
         self._registry: dict[str, Task[..., Any]] = system.settings.registry
         self._success_level = system.settings.success_log_level
         self._host = socket.gethostname()
@@ -52,10 +53,10 @@ class Runner:
         task = self._resolve(claim)
         if task is None:
             return
-        started = self._start(claim)
-        current = enter(self._run_of(task, claim))
+        started = self._start(task, claim)
+        current = enter(claim)
         try:
-            value = self._function(task)(*claim.args, **self._kwargs(task, claim))
+            value = task.function(*claim.args, **claim.kwargs)  # type: ignore[misc]
         except BaseException as error:  # SystemExit in a task must not end the worker
             self._failed(task, claim, error, started)
         else:
@@ -68,10 +69,10 @@ class Runner:
         task = self._resolve(claim)
         if task is None:
             return
-        started = self._start(claim)
-        current = enter(self._run_of(task, claim))
+        started = self._start(task, claim)
+        current = enter(claim)
         try:
-            value = await self._function(task)(*claim.args, **self._kwargs(task, claim))
+            value = await task.function(*claim.args, **claim.kwargs)  # type: ignore[misc]
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # a task that is cancelled has failed
@@ -101,38 +102,28 @@ class Runner:
             return None
         return task
 
-    def _start(self, claim: Claim) -> float:
-        self.fetcher.ledger.move(claim.record, Stage.STARTED)
-        return time.monotonic()
-
-    def _run_of(self, task: Task[..., Any], claim: Claim) -> Run:
-        return Run(claim.id, claim.name, claim.keys.name, claim.token, claim.attempt, _attempts_left(task, claim))
-
-    @staticmethod
-    def _function(task: Task[..., Any]) -> Callable[..., Any]:
-        function: Callable[..., Any] = task.function  # type: ignore[assignment]
-        return function
-
-    @staticmethod
-    def _kwargs(task: Task[..., Any], claim: Claim) -> dict[str, Any]:
-        if not task.takes_attempts:
+    def _start(self, task: Task[..., Any], claim: Claim) -> float:
+        """Write down that it runs. Returns since when, on the monotonic clock."""
+        claim.task = task
+        if task.takes_attempts:
+            claim.kwargs["_attempts"] = claim.attempts_left
+        elif claim.kwargs:
             claim.kwargs.pop("_attempts", None)
-        elif "_attempts" not in claim.kwargs:
-            claim.kwargs["_attempts"] = _attempts_left(task, claim)
-        return claim.kwargs
+        self._ledger.move(claim.record, Stage.STARTED)
+        return time.monotonic()
 
     def _succeeded(self, task: Task[..., Any], claim: Claim, value: Any, started: float) -> None:
         seconds = time.monotonic() - started
-        keep_for, outcome = task.save_results, b""
-        if keep_for:
+        if task.save_results:
             try:
                 result = messages.encode(value, f"result of {task.name}", self.system.settings.max_message_bytes)
             except RpqueueError as error:
                 self._failed(task, claim, error, started)
                 return
-            outcome = b'{"state":"done","result":%s}' % result
+            claim.keep_for = task.save_results
+            claim.outcome = b'{"state":"done","result":%s}' % result
         self.fetcher.took(seconds)
-        self.fetcher.ended(claim, keep_for=keep_for, outcome=outcome)
+        self.fetcher.ended(claim)
         if log.isEnabledFor(self._success_level):
             log.log(self._success_level, "task finished", extra=_fields(claim, seconds))
 
@@ -187,13 +178,6 @@ class Runner:
         log.warning(
             "no task of that name is known here; the message is parked until a worker knows it", extra=_fields(claim)
         )
-
-
-def _attempts_left(task: Task[..., Any], claim: Claim) -> int:
-    """Runs that are left, this one included: by the call's own count, by deliveries, or as the task says."""
-    if "_attempts" in claim.kwargs:
-        return int(claim.kwargs["_attempts"])
-    return claim.attempts - claim.attempt + 1 if claim.is_repeatable else task.attempts
 
 
 def _fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:
