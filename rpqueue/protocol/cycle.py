@@ -13,7 +13,7 @@ from .operation import Operation, Word
 
 
 class Finished(Protocol):
-    """What a round is told of a finished message. One that keeps no outcome and had its first delivery costs one word."""
+    """What a round says of a finished message: one word, when it keeps no outcome and had its first delivery."""
 
     @property
     def id(self) -> str:
