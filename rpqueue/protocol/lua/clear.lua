@@ -10,7 +10,7 @@
 -- ARGV[4]     forget     0|1     1: once the queue is empty, delete its graves, counters and schedules, and unlist it
 -- Returns {deleted, left}: how many messages were deleted, and how many are left for further calls.
 -- O(limit * log(n)). Begins with a freeing write: works at maxmemory. The ack of a message that was cleared is stale.
--- Needs: queue, memo, publish, index
+-- Needs: queue, memo, publish, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, limit, forget = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local answer = recall(memo, number)

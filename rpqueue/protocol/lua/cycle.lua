@@ -21,7 +21,7 @@
 -- which one of these queues needs a hand, or 0; ready and hands up to 16 names in the index: of the most urgent queues with
 -- ready messages, and their priority; of queues with due ones.
 -- O(acks + (claimed + promoted + reaped) * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, memo, header, counts, wake, publish, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
+-- Needs: now, queue, memo, header, counts, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
 local number, worker_ttl, wanted, starting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local limit, indexed, yields, count = tonumber(ARGV[5]), ARGV[8] ~= '0', ARGV[8] == '2', tonumber(ARGV[9])
 local rules = {kind = 'tasks', poison = tonumber(ARGV[6]), keep = tonumber(ARGV[7])}
@@ -31,8 +31,9 @@ local stale, claimed = {}, {}
 
 local function claim_from(n)
   local queue = queues[n]
-  local got = claim(queue.q, wanted, now, worker_ttl, true)
+  local got, ends_at = claim(queue.q, wanted, now, worker_ttl, true)
   if not got then return end
+  queue.due = earlier(queue.due, ends_at)
   local ids, messages = got[1], got[2]
   claimed[#claimed + 1] = {n, ids, messages, got[3]}
   redis.call('HINCRBY', queue.q.stats, 'claimed', #ids)
@@ -41,7 +42,7 @@ local function claim_from(n)
     if flags and has(flags, WATCHED) then publish(queue.q, ids[i], 'started') end
   end
   wanted, starting = wanted - #ids, starting - #ids
-  if yields and wanted > 0 then reindex(queue.q, queue.name, index) end
+  if yields and wanted > 0 then index_ready(queue.name, index, redis.call('EXISTS', queue.q.ready) == 1) end
 end
 
 local function claim_in_order()
@@ -69,8 +70,9 @@ else
   local changed = false
   for n, queue in ipairs(queues) do
     changed = ack_all(queue, n, stale) or changed
-    promote(queue.q, now, limit)
-    reap(queue.q, now, limit, rules)
+    local _, due = promote(queue.q, now, limit)
+    local _, expires = reap(queue.q, now, limit, rules)
+    queue.due = earlier(due, expires) or false
   end
   if wanted > 0 then claim_in_order() end
   if changed or #claimed > 0 then
@@ -85,15 +87,15 @@ local due, some_ready = leave(queues, index)
 local ready, hands = {}, {}
 if indexed then
   ready = first_ready(index, number)
-  hands = redis.call('ZRANGEBYSCORE', KEYS[index + 2], '-inf', now, 'LIMIT', 0, 16)
-  local earliest = tonumber(redis.call('ZRANGE', KEYS[index + 2], 0, 0, 'WITHSCORES')[2])
-  if earliest and (due == 0 or earliest < due) then due = earliest end
+  local earliest
+  hands, earliest = first_due(index, now)
+  due = earlier(due, earliest)
 end
 -- A worker that goes to work passes on what it leaves, and the watch over what is due soon.
-local watch = #claimed > 0 and due > 0 and due < now + 2000
+local watch = #claimed > 0 and due and due < now + 2000
 if indexed and (#ready > 0 or watch) then
   wake(KEYS[index + 3], ready[1] or '')
 elseif not indexed and watch and not some_ready then
   wake(queues[1].q.wake, queues[1].name)
 end
-return {now, stale, claimed, due, ready, hands}
+return {now, stale, claimed, due or 0, ready, hands}

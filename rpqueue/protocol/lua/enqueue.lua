@@ -15,7 +15,7 @@
 -- Returns now (ms). A chosen id that the queue already holds with the same body stays as it is; with another body the
 -- reply is {0, id} and nothing was written. One that was given up (dead, lost or failed) leaves its grave and is new.
 -- O(messages). Begins with a growing write: refused whole at maxmemory.
--- Needs: now, queue, memo, counts, wake, index
+-- Needs: now, queue, memo, counts, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay, tail, chosen = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 local done = recall(memo, number)
@@ -49,7 +49,7 @@ for i, id in ipairs(ids) do
     fields[#fields + 1] = header .. body
     fences[#fences + 1] = id
     -- The id may have been used before, so its first token must be greater than any it had then.
-    fences[#fences + 1] = string.format('%.0f 0 0 0', math.max(now, graves[#graves] == id and fences_of(q, {id})[1] + 1 or 0))
+    fences[#fences + 1] = string.format('%.0f 0 0 0', math.max(now, graves[#graves] == id and counts_of(q, id).fence + 1 or 0))
     -- Fractions of a millisecond keep messages of one call in order.
     moves[#moves + 1] = now + delay + (#fresh - 1) / 4096
     moves[#moves + 1] = id
@@ -78,7 +78,7 @@ if #fresh > 0 then
     if KEYS[15] then
       -- Known from its first message on, even if that is not due yet.
       redis.call('ZADD', KEYS[14], 'NX', 'inf', name)
-      reindex(q, name, 14)
+      if delay > 0 then index_due(name, 14, now + delay) else index_ready(name, 14, true) end
       wake(KEYS[17], name)
     elseif KEYS[14] then
       redis.call('ZADD', KEYS[14], 0, name)

@@ -14,7 +14,7 @@
 -- ARGV[9]     pile_up    0|1     0: enqueue nothing while the last message still waits to be claimed
 -- Returns {fired, stored, now}: fired 1 when this call won the slot, else 0; stored the next slot that now holds (ms).
 -- O(1). Sent twice, the second call finds the slot moved and fires nothing.
--- Needs: now, queue, wake, index
+-- Needs: now, queue, wake, head, index
 local q, schedules = queue_at(1), KEYS[13]
 local name, schedule, slot, next_slot, id, tail, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local now = now_ms()

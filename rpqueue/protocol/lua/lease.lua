@@ -15,7 +15,7 @@
 -- Returns {now, ids, messages, again, due}: what was got, oldest first, see pop(); due the next instant (ms) at which
 -- something becomes ready by itself, or 0.
 -- O((wanted + limit) * log(leased)).
--- Needs: now, queue, memo, header, counts, wake, publish, index, bury, promote, end_lease, reap, ack, claim, still_held
+-- Needs: now, queue, memo, header, counts, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, still_held
 local q, memo = queue_at(1), KEYS[13]
 local number, wanted, lease_for, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local leaving, name, kind = ARGV[5] == '1', ARGV[6] or '', ARGV[7] or 'data'
@@ -39,17 +39,24 @@ local function tell(ids, messages)
   if lease_for == 0 then publish(q, '', 'done ' .. #ids) end
 end
 
-local got = recall(memo, number)
+local got, due = recall(memo, number), nil
 if got then
   -- Sent again: hand out once more what was taken then, or leased and is still held.
   if lease_for > 0 then got = still_held(q, got[1], got[2]) end
 else
-  promote(q, now, limit)
-  reap(q, now, limit, rules)
+  local _, at = promote(q, now, limit)
+  local _, expires = reap(q, now, limit, rules)
+  due = earlier(at, expires) or false
   if wanted > 0 and lease_for < 0 then
     got = look()
   elseif wanted > 0 then
-    if lease_for > 0 then got = claim(q, wanted, now, lease_for, false) else got = pop(q, wanted) end
+    if lease_for > 0 then
+      local ends_at
+      got, ends_at = claim(q, wanted, now, lease_for, false)
+      due = earlier(due, ends_at)
+    else
+      got = pop(q, wanted)
+    end
     if got then
       local ids, messages, again = unpack(got)
       redis.call('HINCRBY', q.stats, 'claimed', #ids)
@@ -60,7 +67,8 @@ else
   end
 end
 
-local due, ready = reindex(q, name, 14)
+local ready
+due, ready = reindex(q, name, 14, due)
 if ready then
   if KEYS[17] then wake(KEYS[17], name) end
   wake(q.wake, '')

@@ -12,7 +12,7 @@ for i, id in ipairs(ARGV) do
   if redis.call('HEXISTS', q.messages, id) == 0 then
     answers[i] = 0
   elseif redis.call('ZSCORE', q.leased, id) then
-    answers[i] = fences_of(q, {id})[1]
+    answers[i] = counts_of(q, id).fence
   elseif redis.call('ZSCORE', q.dead, id) or redis.call('ZSCORE', q.lost, id) or redis.call('ZSCORE', q.failed, id) then
     answers[i] = 0
   else

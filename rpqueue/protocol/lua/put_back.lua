@@ -10,7 +10,7 @@
 --                       text, the instant (ms) at which it was buried, what stood in `errors` or an empty text
 -- Returns the ids that are back, in order; an id that the queue holds again by now is left out.
 -- O(messages * log(buried)). Begins with a growing write: refused whole at maxmemory.
--- Needs: queue, memo, wake, index
+-- Needs: queue, memo, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, place = ARGV[1], ARGV[2], ARGV[3]
 local back = recall(memo, number)

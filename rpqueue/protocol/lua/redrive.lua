@@ -8,7 +8,7 @@
 -- ARGV[4..n]  ids     text    which ones; none: the oldest
 -- Returns the ids that went back. Sent twice with ids, it moves each once.
 -- O(moved * log(buried)).
--- Needs: queue, counts, wake, index
+-- Needs: queue, counts, wake, head, index
 local q = queue_at(1)
 local name, grave, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ids, moved = {}, {}

@@ -6,7 +6,7 @@
 -- ARGV[2..n]  ids     text    of parked messages
 -- Returns how many went back. Sent twice, it moves each once.
 -- O(ids).
--- Needs: queue, wake, index
+-- Needs: queue, wake, head, index
 local q = queue_at(1)
 local name, moved = ARGV[1], 0
 -- Last one first: each goes to the head, so the first ends up in front.

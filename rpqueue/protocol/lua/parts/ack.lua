@@ -1,7 +1,7 @@
 -- Leased -> done: whoever held them has checked that.
 local function finish(q, ids)
   redis.call('HDEL', q.messages, unpack(ids))
-  if redis.call('EXISTS', q.counts) == 1 then
+  if has_counts(q) then
     redis.call('HDEL', q.counts, unpack(ids))
     redis.call('HDEL', q.errors, unpack(ids))
   end
@@ -12,11 +12,9 @@ end
 -- done, and of the others, if there are any, {place = true}. Begins with ZREM, which frees memory, so that an ack works
 -- when Redis is full.
 local function ack(q, ids, tokens)
-  local expiries, late = redis.call('ZMSCORE', q.leased, unpack(ids)), nil
-  local fences = (tokens or redis.call('EXISTS', q.counts) == 1) and fences_of(q, ids)
+  local expiries, fences, late = redis.call('ZMSCORE', q.leased, unpack(ids)), fences_of(q, ids), nil
   for i = 1, #ids do
-    local token = tokens and tokens[i] or 1
-    if not expiries[i] or (fences and token ~= '' and tonumber(token) ~= fences[i]) then
+    if not expiries[i] or (tokens or fences) and not fits(tokens and tokens[i] or 1, fences and fences[i] or 1) then
       late = late or {}
       late[i] = true
     end

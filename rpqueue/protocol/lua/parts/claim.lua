@@ -20,37 +20,36 @@ local function pop(q, wanted)
   local messages, again = redis.call('HMGET', q.messages, unpack(ids)), {}
   ids, messages = present(ids, messages)
   if #ids == 0 then return nil end
-  if redis.call('EXISTS', q.counts) == 1 then
-    for place, text in ipairs(redis.call('HMGET', q.counts, unpack(ids))) do
-      if text then
-        local fence, failures, crashes = string.match(text, '^(%d+) (%d+) (%d+)')
-        again[#again + 1] = place
-        again[#again + 1] = tonumber(fence)
-        again[#again + 1] = failures + crashes
-      end
+  for place, text in ipairs(has_counts(q) and redis.call('HMGET', q.counts, unpack(ids)) or {}) do
+    if text then
+      local fence, failures, crashes = string.match(text, '^(%d+) (%d+) (%d+)')
+      again[#again + 1] = place
+      again[#again + 1] = tonumber(fence)
+      again[#again + 1] = failures + crashes
     end
   end
   return {ids, messages, again}
 end
 
--- Ready -> leased, for `lease_for` ms; with `cap`, for the message's own lease when that is shorter. The same as pop(). The
--- first delivery of a message writes one ZADD and nothing else.
+-- Ready -> leased, for `lease_for` ms; with `cap`, for the message's own lease when that is shorter. Returns what pop()
+-- does, and the first instant at which one of these leases ends. The first delivery of a message writes one ZADD and nothing
+-- else.
 local function claim(q, wanted, now, lease_for, cap)
   local claimed = pop(q, wanted)
   if not claimed then return nil end
   local ids, messages, leases = claimed[1], claimed[2], {}
-  local longest, shorter, byte = instant(now + lease_for), {}, string.byte
+  local longest, shorter, first, byte = instant(now + lease_for), {}, now + lease_for, string.byte
   for i = 1, #ids do
     local ends_at = longest
     if cap and byte(messages[i], PLAIN_END) ~= BAR then
       local _, own = header_of(messages[i])
       if own and own > 0 and own < lease_for then
         ends_at = shorter[own] or instant(now + own)
-        shorter[own] = ends_at
+        shorter[own], first = ends_at, math.min(first, now + own)
       end
     end
     leases[2 * i - 1], leases[2 * i] = ends_at, ids[i]
   end
   redis.call('ZADD', q.leased, unpack(leases))
-  return claimed
+  return claimed, first
 end

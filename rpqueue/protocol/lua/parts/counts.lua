@@ -11,32 +11,35 @@ local function counts_of(q, id)
 end
 
 local function write_counts(q, id, counts)
+  q.has_counts = true
   redis.call('HSET', q.counts, id, string.format(
     '%.0f %d %d %d', counts.fence, counts.failures, counts.crashes, counts.interruptions))
 end
 
--- Deliveries of a message that failed or crashed; nil when there was none.
-local function tries_of(q, id)
-  local counts = counts_of(q, id)
-  local tries = counts.failures + counts.crashes
-  return tries > 0 and tries or nil
+-- Whether any message of the queue has an entry; asked once in a call.
+local function has_counts(q)
+  if q.has_counts == nil then q.has_counts = redis.call('EXISTS', q.counts) == 1 end
+  return q.has_counts
 end
 
--- The tokens of several messages, as numbers, in order.
+-- The tokens of several messages, as numbers, in order; nil when all are 1.
 local function fences_of(q, ids)
-  local fences = {}
-  local texts = redis.call('EXISTS', q.counts) == 1 and redis.call('HMGET', q.counts, unpack(ids))
-  for i = 1, #ids do
-    fences[i] = texts and texts[i] and tonumber(string.match(texts[i], '^%d+')) or 1
-  end
+  if not has_counts(q) then return nil end
+  local fences = redis.call('HMGET', q.counts, unpack(ids))
+  for i, text in ipairs(fences) do fences[i] = text and tonumber(string.match(text, '^%d+')) or 1 end
   return fences
+end
+
+-- Whether a token that a caller says is the present one; an empty one always is.
+local function fits(token, fence)
+  return token == '' or tonumber(token) == fence
 end
 
 -- Whether each of `ids` is leased under the token said for it; an empty token asks only whether it is leased.
 local function held(q, ids, tokens)
   local expiries, fences, answers = redis.call('ZMSCORE', q.leased, unpack(ids)), fences_of(q, ids), {}
   for i = 1, #ids do
-    answers[i] = expiries[i] and (tokens[i] == '' or tonumber(tokens[i]) == fences[i]) or false
+    answers[i] = expiries[i] and fits(tokens[i], fences and fences[i] or 1)
   end
   return answers
 end

@@ -1,16 +1,16 @@
 -- Keep the index true for the queues of a round, and wake another worker for what is ready in them. Returns the next
--- instant (ms) at which one of them needs a hand, or 0, and whether something is ready. See reindex() for `first`.
+-- instant (ms) at which one of them needs a hand, or false, and whether something is ready. See reindex().
 local function leave(queues, first)
-  local due, some_ready = 0, false
+  local earliest, some_ready = false, false
   for _, queue in ipairs(queues) do
-    local next_at, ready = reindex(queue.q, queue.name, first)
-    if next_at and (due == 0 or next_at < due) then due = next_at end
+    local due, ready = reindex(queue.q, queue.name, first, queue.due)
+    earliest = earlier(earliest, due)
     if ready then
       some_ready = true
       wake(queue.q.wake, queue.name)
     end
   end
-  return due, some_ready
+  return earliest, some_ready
 end
 
 -- Up to 16 of the most urgent queues with ready messages: names and priorities in turn. Where more are equally first,
@@ -23,4 +23,14 @@ local function first_ready(first, number)
   local round = redis.call('ZRANGE', KEYS[first + 1], from, math.min(from + 15, equal - 1), 'WITHSCORES')
   for i = 1, 32 - #round do round[#round + 1] = ready[i] end
   return round
+end
+
+-- Up to 16 queues that need a hand by now, and the first instant at which any does; nil: none will.
+local function first_due(first, now)
+  local listed, hands = redis.call('ZRANGE', KEYS[first + 2], 0, 15, 'WITHSCORES'), {}
+  for i = 1, #listed, 2 do
+    if tonumber(listed[i + 1]) > now then break end
+    hands[#hands + 1] = listed[i]
+  end
+  return hands, tonumber(listed[2])
 end

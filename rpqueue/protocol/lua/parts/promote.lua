@@ -1,9 +1,10 @@
--- Scheduled and due -> ready, at most `limit`, earliest first. Returns how many.
+-- Scheduled and due -> ready, at most `limit`, earliest first. Returns how many, and the first instant that is left; see
+-- head_of().
 local function promote(q, now, limit)
+  local first = head_of(q.scheduled)
+  if not first or first > now then return 0, first end
   local due = redis.call('ZRANGEBYSCORE', q.scheduled, '-inf', now, 'LIMIT', 0, limit)
-  if #due > 0 then
-    redis.call('ZREM', q.scheduled, unpack(due))
-    redis.call('RPUSH', q.ready, unpack(due))
-  end
-  return #due
+  redis.call('ZREM', q.scheduled, unpack(due))
+  redis.call('RPUSH', q.ready, unpack(due))
+  return #due, head_of(q.scheduled)
 end

@@ -1,5 +1,8 @@
--- Leased and expired -> ready again or buried, at most `limit`, earliest first. Returns how many.
+-- Leased and expired -> ready again or buried, at most `limit`, earliest first. Returns how many, and the first expiry that
+-- is left; see head_of().
 local function reap(q, now, limit, rules)
+  local first = head_of(q.leased)
+  if not first or first > now then return 0, first end
   local expired = redis.call('ZRANGEBYSCORE', q.leased, '-inf', now, 'LIMIT', 0, limit)
   for _, id in ipairs(expired) do
     redis.call('ZREM', q.leased, id)
@@ -7,6 +10,6 @@ local function reap(q, now, limit, rules)
     counts.failures = counts.failures + 1
     end_lease(q, id, counts, rules, now, 'expired')
   end
-  if #expired > 0 then redis.call('HINCRBY', q.stats, 'expired', #expired) end
-  return #expired
+  redis.call('HINCRBY', q.stats, 'expired', #expired)
+  return #expired, head_of(q.leased)
 end

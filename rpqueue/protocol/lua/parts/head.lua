@@ -1,0 +1,14 @@
+-- The earliest instant (ms) in a sorted set; nil when it is empty.
+local function head_of(zset)
+  return tonumber(redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2])
+end
+
+-- The earlier of two instants, either of which may be nil.
+local function earlier(one, other)
+  return one and other and math.min(one, other) or one or other
+end
+
+-- The instant, in ms, at which the queue next needs a hand: a message is due or a lease ends. nil: never.
+local function next_due(q)
+  return earlier(head_of(q.scheduled), head_of(q.leased))
+end
