@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from .broker import RAW, Broker, is_noscript, translate, was_answered
 from .errors import RpqueueError
+from .lines import Sent
 from .protocol.operation import Flow, Operation, Stamp, Word, run
 
 R = TypeVar("R")
@@ -79,11 +80,38 @@ def _one_by_one(broker: Broker, operations: Sequence[Operation[Any]]) -> list[An
 
 
 def _exchange(broker: Broker, commands: list[Command]) -> list[Any]:
-    """Send *commands* in one write, and return their replies; of those that failed, the errors."""
+    """Send *commands* in one write, and return their replies; of those that were refused, the errors."""
+    lines = broker.lines
+    if lines is not None:
+        try:
+            return _answers(lines.send(*commands), len(commands))
+        except Exception as error:
+            if not broker.endpoint.resends or was_answered(translate(error, broker.label)):
+                raise
+    # Slower, and patient: redis-py connects anew and sends again.
     pipe = broker.client.pipeline(transaction=False)
     for words in commands:
         pipe.execute_command(*words, **RAW)
     return pipe.execute(raise_on_error=False)
+
+
+def _answers(sent: Sent, number: int) -> list[Any]:
+    answers: list[Any] = []
+    for left in reversed(range(number)):
+        try:
+            answers.append(sent.reply())
+        except BaseException as error:
+            if not is_refusal(error):
+                if left:
+                    sent.abandon()
+                raise
+            answers.append(error)
+    return answers
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error is what Redis answered, and the connection can go on."""
+    return any(kind.__name__ == "ResponseError" for kind in type(error).__mro__)
 
 
 def transaction(operations: Sequence[Operation[Any]], stamps: Sequence[Stamp]) -> Dialogue:

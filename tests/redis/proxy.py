@@ -1,4 +1,8 @@
-"""A proxy that loses replies: the command has had its effect, and who sent it does not hear of it."""
+"""
+A proxy that loses replies, or what clients say.
+
+When it loses a reply, the command has had its effect, and who sent it does not hear of it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ class Proxy:
         self.server_port = port
         self.loses: Rule = lambda command: False
         self.lost = 0
+        self._cut_at, self.cuts_left = 0, 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
@@ -39,6 +44,10 @@ class Proxy:
 
         self.loses = loses
 
+    def cut_off(self, after: int, times: int) -> None:
+        """Break the next *times* connections when so many bytes of commands came through them."""
+        self._cut_at, self.cuts_left = after, times
+
     def close(self) -> None:
         for one in (self._listener, *self._open):
             with contextlib.suppress(OSError):
@@ -59,8 +68,14 @@ class Proxy:
                 threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, swallow: threading.Event, watch: bool) -> None:
+        passed = 0
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 20):
+                if watch and self.cuts_left and passed + len(data) > self._cut_at:
+                    self.cuts_left -= 1
+                    sink.sendall(data[: max(self._cut_at - passed, 0)])
+                    break
+                passed += len(data)
                 if watch and self.loses(data):
                     swallow.set()
                 elif not watch and swallow.is_set():
