@@ -6,7 +6,7 @@
 -- ARGV[2..n]  leases  id, token, id, token, ...; an empty token acks whoever holds the lease
 -- Returns the ids that were not held, in order; empty when all are done now.
 -- O(leases * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: queue, memo, counts, ack
+-- Needs: queue, memo, held, ack
 local q, memo = queue_at(1), KEYS[13]
 local number = ARGV[1]
 local late = recall(memo, number)

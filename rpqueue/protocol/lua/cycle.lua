@@ -21,7 +21,7 @@
 -- which one of these queues needs a hand, or 0; ready and hands up to 16 names in the index: of the most urgent queues with
 -- ready messages, and their priority; of queues with due ones.
 -- O(acks + (claimed + promoted + reaped) * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, memo, header, counts, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
+-- Needs: now, queue, memo, header, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
 local number, worker_ttl, wanted, starting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local limit, indexed, yields, count = tonumber(ARGV[5]), ARGV[8] ~= '0', ARGV[8] == '2', tonumber(ARGV[9])
 local rules = {kind = 'tasks', poison = tonumber(ARGV[6]), keep = tonumber(ARGV[7])}

@@ -15,44 +15,22 @@
 -- Returns now (ms). A chosen id that the queue already holds with the same body stays as it is; with another body the
 -- reply is {0, id} and nothing was written. One that was given up (dead, lost or failed) leaves its grave and is new.
 -- O(messages). Begins with a growing write: refused whole at maxmemory.
--- Needs: now, queue, memo, counts, wake, head, index
+-- Needs: now, queue, memo, counts, sift, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay, tail, chosen = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 local done = recall(memo, number)
 if done then return done end
 local now = now_ms()
 
-local function is_buried(id)
-  return redis.call('ZSCORE', q.dead, id) or redis.call('ZSCORE', q.lost, id) or redis.call('ZSCORE', q.failed, id)
-end
-
-local ids = {}
-for i = 6, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
-local present = chosen and redis.call('HMGET', q.messages, unpack(ids)) or {}
-local fields, fresh, fences, moves, bodies, graves = {}, {}, {}, {}, {}, {}
 local header = string.format('1 %.0f', now + delay) .. tail .. '|'
-for i, id in ipairs(ids) do
-  local body = ARGV[5 + 2 * i]
-  local kept = present[i]
-  if kept and not bodies[id] and is_buried(id) then
-    graves[#graves + 1] = id
-    kept = nil
-  end
-  -- It may also stand earlier in this call.
-  local other = bodies[id] or kept and string.match(kept, '^[^|]*|(.*)$')
-  if kept or other then
-    if other ~= body then return {0, id} end
-  else
-    bodies[id] = body
-    fresh[#fresh + 1] = id
-    fields[#fields + 1] = id
-    fields[#fields + 1] = header .. body
-    fences[#fences + 1] = id
-    -- The id may have been used before, so its first token must be greater than any it had then.
-    fences[#fences + 1] = string.format('%.0f 0 0 0', math.max(now, graves[#graves] == id and counts_of(q, id).fence + 1 or 0))
-    -- Fractions of a millisecond keep messages of one call in order.
-    moves[#moves + 1] = now + delay + (#fresh - 1) / 4096
-    moves[#moves + 1] = id
+local fresh, fields, fences, graves = {}, {}, {}, {}
+if chosen then
+  local taken
+  fresh, fields, fences, graves, taken = sift(q, header, now, 6)
+  if taken then return {0, taken} end
+else
+  for i = 6, #ARGV, 2 do
+    fresh[(i - 4) / 2], fields[i - 5], fields[i - 4] = ARGV[i], ARGV[i], header .. ARGV[i + 1]
   end
 end
 
@@ -62,7 +40,10 @@ if #fresh > 0 then
   redis.call('HSET', q.messages, unpack(fields))
   if chosen then redis.call('HSET', q.counts, unpack(fences)) end
   if delay > 0 then
-    redis.call('ZADD', q.scheduled, unpack(moves))
+    -- Fractions of a millisecond keep messages of one call in order.
+    local dues = {}
+    for i, id in ipairs(fresh) do dues[2 * i - 1], dues[2 * i] = now + delay + (i - 1) / 4096, id end
+    redis.call('ZADD', q.scheduled, unpack(dues))
   else
     redis.call('RPUSH', q.ready, unpack(fresh))
   end

@@ -4,7 +4,7 @@
 -- ARGV[1..n]  leases  id, token, task name, ...
 -- Returns the ids that were held and are parked, in order.
 -- O(leases * log(leased)). Sent twice, it parks once.
--- Needs: queue, counts, publish
+-- Needs: queue, counts, held, publish
 local q = queue_at(1)
 local parked = {}
 for i = 1, #ARGV, 3 do

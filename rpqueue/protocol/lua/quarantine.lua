@@ -9,7 +9,7 @@
 --                       taken for good and comes back
 -- Returns the ids that are buried now, in order; those whose lease was not held any more are left out.
 -- O(messages * log(leased)).
--- Needs: now, queue, memo, header, counts, publish, head, index, bury
+-- Needs: now, queue, memo, header, counts, held, publish, head, index, bury
 local q, memo = queue_at(1), KEYS[13]
 local number, name = ARGV[1], ARGV[2]
 local buried = recall(memo, number)

@@ -14,7 +14,7 @@
 --                     an empty token releases whoever's lease
 -- Returns {id, where it went} for each that was held: 'ready', 'scheduled', 'dead', 'lost' or 'failed'.
 -- O(leases * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, memo, header, counts, wake, publish, head, index, bury, end_lease
+-- Needs: now, queue, memo, header, counts, held, wake, publish, head, index, bury, end_lease
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay = ARGV[1], ARGV[2], tonumber(ARGV[6])
 local rules = {kind = ARGV[3], poison = tonumber(ARGV[4]), keep = tonumber(ARGV[5])}
