@@ -176,8 +176,7 @@ class Data:
             kind = type(data).__name__
             raise WrongType(f"data: expected an iterable of items, got a {kind}; say is_one=True to put it as one item")
         for bodies in self._encoded(data, size):
-            # Sorted, so that items that die in the same millisecond keep their order.
-            fresh = sorted(messages.new_ids(len(bodies)))
+            fresh = messages.new_ids(len(bodies))
             pairs = list(zip(fresh, bodies, strict=True))
             put = Put(self.keys, self.app.data_index, pairs, fresh, delay=seconds, tail=tail, is_dead=self.is_dead)
             ids += fresh

@@ -54,9 +54,9 @@ def new_id() -> str:
 
 
 def new_ids(count: int) -> list[str]:
-    """*count* fresh ids for one system call."""
+    """*count* fresh ids for one system call, sorted: so they keep their order where they share an instant."""
     digits = os.urandom(12 * count).hex()
-    return [digits[at : at + 24] for at in range(0, 24 * count, 24)]
+    return sorted([digits[at : at + 24] for at in range(0, 24 * count, 24)])
 
 
 def header_tail(lease: float = 0, attempts: int = 1, flags: int = 0) -> str:

@@ -314,6 +314,7 @@ def test_an_id_is_24_hex_characters() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
 def test_new_ids_are_as_many_as_asked_for_and_distinct(count: int) -> None:
     ids = new_ids(count)
+    assert ids == sorted(ids)
     assert len(ids) == count
     assert len({*ids, *(new_id() for _ in range(count))}) == 2 * count
 

@@ -39,7 +39,8 @@ local function claim(q, wanted, now, lease_for, cap)
   if not claimed then return nil end
   local ids, messages, leases = claimed[1], claimed[2], {}
   local longest, shorter, first, byte = instant(now + lease_for), {}, now + lease_for, string.byte
-  for i = 1, #ids do
+  -- Last one first: ids that were put in together are sorted, and each then goes before all that end when it does.
+  for i = #ids, 1, -1 do
     local ends_at = longest
     if cap and byte(messages[i], PLAIN_END) ~= BAR then
       local _, own = header_of(messages[i])
@@ -48,7 +49,8 @@ local function claim(q, wanted, now, lease_for, cap)
         shorter[own], first = ends_at, math.min(first, now + own)
       end
     end
-    leases[2 * i - 1], leases[2 * i] = ends_at, ids[i]
+    leases[#leases + 1] = ends_at
+    leases[#leases + 1] = ids[i]
   end
   redis.call('ZADD', q.leased, unpack(leases))
   return claimed, first
