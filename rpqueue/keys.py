@@ -122,6 +122,11 @@ class QueueKeys(NamedTuple):
         return self[:12]
 
     @property
+    def entrance(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """What a message touches when it comes in, ready to be delivered: the first four KEYS of enqueue_ready."""
+        return self.messages, self.ready, self.stats, self.wake
+
+    @property
     def schedules(self) -> bytes:
         """The hash of its recurring tasks' next slots."""
         return self.stem + b"schedules"

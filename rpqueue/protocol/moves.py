@@ -35,6 +35,10 @@ def ms(seconds: float) -> int:
     return max(round(seconds * 1000), 1) if seconds > 0 else 0
 
 
+def _instant(reply: Any) -> float:
+    return int(reply) / 1000
+
+
 def _texts(reply: list[bytes]) -> list[str]:
     return [text.decode() for text in reply]
 
@@ -60,9 +64,14 @@ def enqueue(
     Returns:
         The instant by Redis's clock. Reading the reply raises IdTaken when an id is there with another body.
     """
-    words: list[Word] = [keys.name, str(ms(delay)), tail, "1" if chosen else "0"]
-    for message_id, body in messages:
-        words += (message_id, body)
+    words: list[Word]
+    if not chosen and not delay:
+        words = [keys.name, tail, *(word for message in messages for word in message)]
+        task_index = (index[0], index[1], index[3]) if len(index) > 1 else index
+        script = scripts.load("enqueue_ready")
+        return Operation(script, (*keys.entrance, *task_index), words, _instant, keys.memo)
+    words = [keys.name, str(ms(delay)), tail, "1" if chosen else "0"]
+    words += (word for message in messages for word in message)
 
     def read(reply: Any) -> float:
         if isinstance(reply, list):
@@ -70,7 +79,7 @@ def enqueue(
                 f"id {reply[1].decode()!r}: expected one that queue {keys.name!r} does not hold, but another message "
                 "has it; choose another id, or wait until that message is done"
             )
-        return int(reply) / 1000
+        return _instant(reply)
 
     return Operation(scripts.load("enqueue"), (*keys.block, *index), words, read, keys.memo)
 

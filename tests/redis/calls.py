@@ -53,9 +53,17 @@ def enqueue(
     number: int | None = None,
     on_cluster: bool = False,
 ) -> Any:
+    """By the one of the two scripts that the library would choose."""
     index = queue.index_keys if queue.kind == "tasks" else (queue.app.data_queues,)
     pairs = messages.items() if isinstance(messages, Mapping) else messages
     words = [word for pair in pairs for word in pair]
+    if not delay and not chosen:
+        index = (index[0], index[1], index[3]) if len(index) > 1 else index
+        return queue.run(
+            "enqueue_ready",
+            [*queue.keys.entrance, queue.memo, *(() if on_cluster else index)],
+            [number or queue.number(), queue.name, header_tail(lease, attempts, flags), *words],
+        )
     return queue.call(
         "enqueue",
         [queue.memo, *(() if on_cluster else index)],

@@ -15,7 +15,7 @@ MINUTE = 60_000
 
 #: The call, and the keys whose type it finds out before it writes.
 CALLS: dict[str, tuple[Callable[[Queue], Any], str]] = {
-    "enqueue": (lambda queue: calls.enqueue(queue, {"n": "1"}), "messages ready scheduled leased"),
+    "enqueue": (lambda queue: calls.enqueue(queue, {"n": "1"}), "messages ready"),
     "enqueue for later": (
         lambda queue: calls.enqueue(queue, {"n": "1"}, delay=5000),
         "messages ready scheduled leased",

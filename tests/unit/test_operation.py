@@ -64,6 +64,8 @@ def test_the_memo_goes_to_its_place_among_the_keys_and_the_number_before_the_arg
 
 
 MOVES: list[Callable[[], Operation[Any]]] = [
+    lambda: moves.enqueue(KEYS, (), [("1d", b"1")], delay=1),
+    lambda: moves.enqueue(KEYS, (b"a", b"b", b"c", b"d"), [("1d", b"1")], chosen=True),
     lambda: moves.enqueue(KEYS, (), [("1d", b"1")]),
     lambda: moves.enqueue(KEYS, (b"a", b"b", b"c", b"d"), [("1d", b"1")]),
     lambda: moves.ack(KEYS, [("1d", 1)]),
@@ -80,7 +82,7 @@ def test_a_move_has_its_memo_where_its_script_reads_it(move: Callable[[], Operat
     assert at is not None
     count, *words = operation.words(STAMP)
     assert words[at] == KEYS.memo(STAMP.session)
-    assert words[:12] == list(KEYS.block)
+    assert words[:at] == list(KEYS.block if at == 12 else KEYS.entrance)
     assert count == len(operation.keys) + 1
     assert words[int(count)] == "7"
     assert operation.script.args[0] == "number"

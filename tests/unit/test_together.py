@@ -17,7 +17,7 @@ from rpqueue.together import ended, outcomes, transaction
 
 KEYS = Keys("test").data("a")
 OPERATIONS: list[Operation[Any]] = [
-    moves.enqueue(KEYS, (), [("1", b"[]")]),
+    moves.enqueue(KEYS, (), [("1", b"[]")], chosen=True),
     bury_new(KEYS, (), [("2", b"[]")]),
     moves.enqueue(KEYS, (), [("3", b"[]")], delay=5),
 ]
