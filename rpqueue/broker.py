@@ -76,6 +76,12 @@ class Broker:
         self.endpoint = endpoint or Endpoint.from_environment()
         self._client = client
         self.is_users = client is not None
+        #: Whether keys live on several nodes, so that no script may touch those of two queues.
+        self.is_cluster = (
+            (self.endpoint.url or "").partition(":")[0].endswith("+cluster")
+            if client is None
+            else hasattr(client, "nodes_manager")
+        )
         self._waiting: Redis | None = None
         self._lines: Lines | None = None
         self._connecting = threading.Lock()
@@ -129,13 +135,6 @@ class Broker:
             with self._connecting:
                 lines = self._lines = self._lines or Lines(make)
         return lines
-
-    @property
-    def is_cluster(self) -> bool:
-        """Whether keys live on several nodes, so that no script may touch those of two queues."""
-        if self.is_users:
-            return hasattr(self.client, "nodes_manager")
-        return (self.endpoint.url or "").partition(":")[0].endswith("+cluster")
 
     @property
     def label(self) -> str:

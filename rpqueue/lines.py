@@ -14,8 +14,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+_hiredis_pack: Callable[..., bytes] | None
+try:
+    from hiredis import pack_command as _hiredis_pack
+except ImportError:  # it is a requirement, but not every implementation of Python can have it
+    _hiredis_pack = None
+
 #: Seconds without use after which a line is looked at first: the server, or something between, may have dropped it.
 LONG_IDLE = 1.0
+
+
+def pack(connection: Any, command: Sequence[Any]) -> Sequence[bytes]:
+    """A command as it goes over the wire. hiredis packs str, bytes, int and float, in half the time of redis-py."""
+    if _hiredis_pack is not None:
+        return (_hiredis_pack(tuple(command)),)
+    packed: Sequence[bytes] = connection.pack_command(*command)
+    return packed
 
 
 class Line:
@@ -39,12 +53,8 @@ class Line:
         if now - self._used_at > LONG_IDLE:
             self._look_over()
         self._used_at = now
-        pack = connection.pack_command
-        if len(commands) == 1:
-            connection.send_packed_command(pack(*commands[0]), check_health=False)
-        else:
-            packed = [part for command in commands for part in pack(*command)]
-            connection.send_packed_command([b"".join(packed)], check_health=False)
+        packed = [part for command in commands for part in pack(connection, command)]
+        connection.send_packed_command(packed if len(commands) == 1 else [b"".join(packed)], check_health=False)
 
     def _look_over(self) -> None:
         """Hang up when the other side has, so that `send` connects anew."""

@@ -67,7 +67,16 @@ class Setting(Generic[T]):
             return self
         value = settings.namespace[self.name]
         try:
-            return self.accept(value, self.name)
+            seen, accepted = settings.accepted[self.name]
+        except KeyError:
+            pass
+        else:
+            if seen is value:
+                return accepted  # type: ignore[no-any-return]
+        try:
+            accepted = self.accept(value, self.name)
+            settings.accepted[self.name] = value, accepted
+            return accepted
         except SettingError:
             raise
         except (RpqueueError, TypeError, ValueError) as error:
@@ -162,6 +171,8 @@ class Settings:
 
     def __init__(self, namespace: MutableMapping[str, Any] | None = None) -> None:
         self.namespace: MutableMapping[str, Any] = {} if namespace is None else namespace
+        #: By name: the value that was found acceptable last, and what it was taken as.
+        self.accepted: dict[str, tuple[Any, Any]] = {}
         for setting in self.all():
             if setting.name not in self.namespace:
                 self.namespace[setting.name] = setting.default()

@@ -46,10 +46,10 @@ class System:
     @property
     def keys(self) -> Keys:
         """All keys under the present prefix."""
-        prefix = self.settings.key_prefix
-        if self._keys.prefix != prefix:
-            self._keys = Keys(prefix)
-        return self._keys
+        keys, prefix = self._keys, self.settings.key_prefix
+        if keys.prefix != prefix:
+            keys = self._keys = Keys(prefix)
+        return keys
 
     @property
     def index(self) -> Index:

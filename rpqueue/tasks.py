@@ -15,6 +15,7 @@ from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text
 from .messages import Flags
 from .pipelines import current, sending
+from .protocol import moves
 from .protocol.operation import Flow, Operation
 from .puts import Batches, Put
 from .running import CURRENT_TASK
@@ -23,6 +24,9 @@ from .together import run_together
 
 if TYPE_CHECKING:
     from .app import App
+
+#: Flags as plain numbers, which Python adds up faster.
+USE_DEAD, WATCHED, DELAYED = int(Flags.USE_DEAD), int(Flags.WATCHED), int(Flags.DELAYED)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -161,14 +165,27 @@ class Task(Generic[P, R]):
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Operation[float], EnqueuedTask]:
         """What `execute` sends, and what it returns then. Takes its own options out of *kwargs*."""
-        put, enqueued = self.put(args, kwargs)
-        return put.operation(), enqueued
+        keys, pair, seconds, tail, chosen = self._message(args, kwargs)
+        operation = moves.enqueue(keys, self.app.index, (pair,), delay=seconds, tail=tail, chosen=chosen)
+        return operation, calls_of(self, keys.name, (pair[0],))[0]
 
     def put(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Put, EnqueuedTask]:
         """What a pipeline holds of a call, and what `execute` returns then. Takes its own options out of *kwargs*."""
-        seconds = self._seconds(kwargs.pop("delay", None))
-        keys = self._keys(kwargs.pop("_queue", None))
-        chosen = kwargs.pop("taskid", None)
+        keys, pair, seconds, tail, chosen = self._message(args, kwargs)
+        calls = calls_of(self, keys.name, (pair[0],))
+        return Put(keys, self.app.index, [pair], calls, delay=seconds, tail=tail, chosen=chosen), calls[0]
+
+    def _message(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[QueueKeys, tuple[str, bytes], float, str, bool]:
+        """Its queue, id and body, its delay, the tail of its header, and whether its id was chosen by the user."""
+        seconds, keys, chosen = 0.0, None, None
+        if kwargs:
+            seconds = self._seconds(kwargs.pop("delay", None))
+            keys = self._keys(kwargs.pop("_queue", None))
+            chosen = kwargs.pop("taskid", None)
+        if keys is None:
+            keys = self._keys(None)
         message_id = messages.new_id() if chosen is None else name_text(chosen, f"taskid of {self.name}")
         attempts = self.attempts
         if "_attempts" in kwargs:
@@ -177,15 +194,14 @@ class Task(Generic[P, R]):
                 del kwargs["_attempts"]
         body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
         tail = self.header_tail(attempts, delayed=seconds > 0)
-        calls = calls_of(self, keys.name, [message_id])
-        pairs = [(message_id, body)]
-        return Put(keys, self.app.index, pairs, calls, delay=seconds, tail=tail, chosen=chosen is not None), calls[0]
+        return keys, (message_id, body), seconds, tail, chosen is not None
 
     def _seconds(self, delay: Any) -> float:
         return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
 
     def _keys(self, queue: Any) -> QueueKeys:
-        keys = self.app.task_keys(self.queue if queue is None else queue)
+        app = self.app
+        keys = app.keys.tasks(self.queue) if queue is None else app.task_keys(queue)
         if keys.name == self.app.settings.deadletter_queue:
             raise RefusedInput(f"_queue of {self.name}: {keys.name!r} is the dead-letter view; choose another queue")
         return keys
@@ -271,7 +287,7 @@ class Task(Generic[P, R]):
 
     def header_tail(self, attempts: int | None = None, *, delayed: bool = False) -> str:
         """What the header of its messages says beside the instant."""
-        flags = Flags.USE_DEAD * self.use_dead | Flags.WATCHED * (self.save_results > 0) | Flags.DELAYED * delayed
+        flags = USE_DEAD * self.use_dead + WATCHED * (self.save_results > 0) + DELAYED * delayed
         deliveries = (attempts or self.attempts) if self.vis_timeout else 1
         return messages.header_tail(self.vis_timeout, deliveries, flags)
 

@@ -194,11 +194,11 @@ def test_a_server_that_is_busy_with_a_script_is_not_ready(own_app: App) -> None:
 
 
 @pytest.mark.any_server
-@pytest.mark.parametrize("kind", ["messages", "ready", "scheduled"])
-def test_a_key_of_a_wrong_type_is_unsuitable_and_named(own_app: App, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "delay"), [("messages", 0), ("ready", 0), ("scheduled", 1)])
+def test_a_key_of_a_wrong_type_is_unsuitable_and_named(own_app: App, kind: str, delay: int) -> None:
     own_app.broker.client.set(getattr(own_app.task_keys("default"), kind), "mine")
     with pytest.raises(errors.RedisUnsuitable, match="holds what rpqueue did not write"):
-        own_app.get_task("add").execute(1)
+        own_app.get_task("add").execute(1, delay=delay)
 
 
 def test_scripts_that_redis_has_forgotten_are_sent_again(own_app: App) -> None:
