@@ -11,14 +11,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntFlag
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .errors import MessageTooLarge, RefusedInput, RpqueueError, UnserializableValue, WrongType
 
 #: Version of the wire format, the first word of every header.
 VERSION = 1
+#: Bytes that bodies may have on average to be decoded together: joining larger ones costs more than it saves.
+_SMALL = 4096
+#: Stands between bodies that are decoded together. No body can hold it, so none reaches into its neighbour.
+_MARK = os.urandom(8).hex()
+_BETWEEN = f',"{_MARK}",'.encode()
+#: Types without anything inside.
+_SCALARS = {str, int, float, bool, type(None)}
 #: Bytes that a body may have when a setting does not say otherwise.
 MAX_MESSAGE_BYTES = 1_048_576
 
@@ -80,6 +88,24 @@ def parse_header(header: bytes) -> tuple[float, float, int, Flags]:
     return available_at, lease, attempts, Flags(flags)
 
 
+class Headers:
+    """Reads many headers. Most have the same tail, all that follows an instant of 13 digits, and it is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[float, int, Flags]] = {b"": (0.0, 1, Flags(0))}
+
+    def terms(self, header: bytes) -> tuple[float, int, Flags]:
+        """``(lease, attempts, flags)``, as `parse_header`."""
+        is_usual = header[:2] == b"1 " and header[2:15].isdigit() and len(header) >= 15
+        tail = header[15:]
+        if is_usual and tail in self._known:
+            return self._known[tail]
+        _, lease, attempts, flags = parse_header(header)
+        if is_usual:
+            self._known[tail] = lease, attempts, flags
+        return lease, attempts, flags
+
+
 def split(message_id: bytes, token: int, message: bytes) -> Leased:
     """A claimed message from its parts; Undecodable when the header is none."""
     header, bar, body = message.partition(b"|")
@@ -119,6 +145,17 @@ def _encode(value: Any, what: str, limit: int, empty_dicts: int) -> bytes:
     return body
 
 
+def encode_each(values: Sequence[Any], limit: int) -> list[bytes] | None:
+    """What `encode` makes of each of *values*; None when it would refuse one."""
+    try:
+        bodies = [_to_json(value).encode() for value in values]
+    except (TypeError, ValueError, RecursionError):
+        return None
+    if limit and max(map(len, bodies), default=0) > limit:
+        return None
+    return None if not _are_flat(values) and any(map(_has_other_keys, values)) else bodies
+
+
 def decode(body: bytes, what: str = "message body", limit: int = 0) -> Any:
     """The value in *body*; Undecodable when it is no JSON, holds NaN, or is over *limit* bytes (0: no limit)."""
     if limit and len(body) > limit:
@@ -127,6 +164,25 @@ def decode(body: bytes, what: str = "message body", limit: int = 0) -> Any:
         return _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"{what}: expected JSON, got {body[:80]!r} ({error})") from error
+
+
+def decode_each(bodies: Sequence[bytes]) -> list[Any] | None:
+    """
+    The values in *bodies*; None when `decode` would refuse one, or it is better to decode each alone.
+
+    They are decoded in one call, which costs a third of one call each. A body is JSON by itself if and only if what
+    stands between the marks is.
+    """
+    if len(bodies) < 2 or sum(map(len, bodies)) > _SMALL * len(bodies):
+        return None
+    try:
+        values = _DECODER.decode((b"[" + _BETWEEN.join(bodies) + b"]").decode())
+    except (ValueError, RecursionError):
+        return None
+    if len(values) != 2 * len(bodies) - 1 or values[1::2].count(_MARK) != len(bodies) - 1:
+        return None
+    found: list[Any] = values[::2]
+    return found
 
 
 def encode_task(name: str, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], limit: int) -> bytes:
@@ -181,6 +237,15 @@ def _short(value: Any) -> str:
     except Exception as error:  # a user's __repr__ may do anything; the refusal must still be said
         return f"a {type(value).__name__} whose repr failed with {error!r}"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _are_flat(values: Sequence[Any]) -> bool:
+    """Whether it is plain to see that nothing in *values* `_has_other_keys`: no dicts, or flat ones with str keys."""
+    kinds = set(map(type, values))
+    if kinds != {dict}:
+        return kinds <= _SCALARS
+    keys, inner = chain.from_iterable(values), chain.from_iterable(map(dict.values, values))
+    return set(map(type, keys)) <= {str} and set(map(type, inner)) <= _SCALARS
 
 
 def _has_other_keys(value: Any) -> bool:

@@ -106,7 +106,11 @@ class Haul(NamedTuple):
 
     def decoded(self, lease_for: float, limit: int, *, are_tasks: bool) -> tuple[Items, list[Unreadable]]:
         """What is in the messages, which are leased for *lease_for* seconds; and those over *limit*, or no JSON."""
-        found, unreadable = Items(ends_at=self.now + lease_for if self.claimed.ids and lease_for > 0 else 0.0), []
+        ends_at = self.now + lease_for if self.claimed.ids and lease_for > 0 else 0.0
+        items = None if are_tasks else self._items(limit)
+        if items is not None:
+            return Items(items, self._tokens(items), ends_at), []
+        found, unreadable = Items(ends_at=ends_at), []
         for message_id, token, message, _ in self.claimed.rows():
             try:
                 leased = messages.split(message_id, token, message)
@@ -118,26 +122,56 @@ class Haul(NamedTuple):
                 found.tokens[leased.id] = token
         return found, unreadable
 
+    def _items(self, limit: int) -> dict[str, Any] | None:
+        """The items by their ids, decoded together; None when one of them is odd."""
+        headers, bodies = set(), []
+        for message in self.messages:
+            header, bar, body = message.partition(b"|")
+            if not bar or (limit and len(body) > limit):
+                return None
+            headers.add(header)
+            bodies.append(body)
+        values = messages.decode_each(bodies)
+        if values is None:
+            return None
+        try:
+            for header in headers:
+                messages.parse_header(header)
+            ids = [message_id.decode() for message_id in self.claimed.ids]
+        except ValueError:  # Undecodable, or an id that is no UTF-8
+            return None
+        return dict(zip(ids, values, strict=True))
+
+    def _tokens(self, ids: Iterable[str]) -> dict[str, int]:
+        ids = list(ids)
+        tokens = dict.fromkeys(ids, self.claimed.token)
+        for place, (token, _) in self.claimed.tokens_and_tries().items():
+            tokens[ids[place]] = token
+        return tokens
+
 
 def encoded(items: Iterable[Any], size: int, limit: int) -> Iterator[list[bytes]]:
     """*items* as JSON, *size* at a time. Nothing of a chunk comes out before all of it is encoded."""
     put, rest = 0, iter(items)
     while chunk := list(islice(rest, size)):
-        bodies: list[bytes] = []
-        for number, item in enumerate(chunk):
-            try:
-                bodies.append(messages.encode(item, f"item {put + number} of data", limit))
-            except RefusedInput as error:
-                if not put:
-                    raise type(error)(f"{error}; nothing was put") from error
-                what = (
-                    f"items 0 to {put - 1} are put, and none from {put} on"
-                    if put > 1
-                    else "item 0 is put, none after it"
-                )
-                raise type(error)(f"{error}; {what}") from error
-        yield bodies
+        yield messages.encode_each(chunk, limit) or _encoded_alone(chunk, put, limit)
         put += len(chunk)
+
+
+def _encoded_alone(chunk: list[Any], put: int, limit: int) -> list[bytes]:
+    """One of these may have to be refused; so many are put already."""
+    bodies: list[bytes] = []
+    for number, item in enumerate(chunk, put):
+        try:
+            bodies.append(messages.encode(item, f"item {number} of data", limit))
+        except RefusedInput as error:
+            if not put:
+                raise type(error)(f"{error}; nothing was put") from error
+            what = (
+                f"items 0 to {put - 1} are put, and none from {put} on" if put > 1 else "item 0 is put, none after it"
+            )
+            raise type(error)(f"{error}; {what}") from error
+    return bodies
 
 
 def lease(

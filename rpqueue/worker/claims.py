@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RpqueueError
 from ..keys import QueueKeys
-from ..messages import Flags, Undecodable, decode_task, parse_header
-from ..messages import decode as decode_json
+from ..messages import Flags, Headers, Undecodable, decode_each, decode_task
 from ..protocol.claimed import Claimed
 
 if TYPE_CHECKING:
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
 
 #: Length of a header that says nothing but version and instant; the rest has its defaults then.
 _PLAIN = len(b"1 1700000000000")
-#: Stands between bodies that are decoded together. No body can hold it, so none reaches into its neighbour.
-_MARK = os.urandom(8).hex()
-_BETWEEN = f',"{_MARK}",'.encode()
 NO_FLAGS = Flags(0)
 
 
@@ -94,14 +89,14 @@ def decode(claimed: list[Claimed], now: float, limit: int) -> list[Claim]:
         now: of the round, epoch seconds by Redis's clock.
         limit: most bytes of a body; 0: no limit.
     """
-    claims, bodies = [], []
+    claims, bodies, headers = [], [], Headers()
     for some in claimed:
         for message_id, token, message, tries in some.rows():
             claim = Claim(some.keys, message_id.decode(), token, tries + 1)
             header, _, body = message.partition(b"|")
             if len(header) != _PLAIN or not header.startswith(b"1 ") or not header[2:].isdigit():
                 try:
-                    _, lease, claim.attempts, claim.flags = parse_header(header)
+                    lease, claim.attempts, claim.flags = headers.terms(header)
                     claim.deadline = now + lease if lease else 0.0
                 except Undecodable as error:
                     claim.error = error
@@ -114,20 +109,13 @@ def decode(claimed: list[Claimed], now: float, limit: int) -> list[Claim]:
 
 
 def _decode_together(claims: list[Claim], bodies: list[bytes], limit: int) -> bool:
-    """
-    Decode all bodies in one call, which costs a third of one call each. False when any of them is odd.
-
-    Bodies are JSON one by one if and only if what stands between the marks is.
-    """
-    if limit and any(len(body) > limit for body in bodies):
+    """Decode all bodies in one call. False when any of them is odd."""
+    if limit and max(map(len, bodies), default=0) > limit:
         return False
-    try:
-        values = decode_json(b"[" + _BETWEEN.join(bodies) + b"]")
-    except Undecodable:
+    values = decode_each(bodies)
+    if values is None:
         return False
-    if len(values) != max(2 * len(bodies) - 1, 0) or any(mark != _MARK for mark in values[1::2]):
-        return False
-    for claim, value in zip(claims, values[::2], strict=True):
+    for claim, value in zip(claims, values, strict=True):
         if claim.error is not None or type(value) is not list or len(value) != 3:
             return False
         name, args, kwargs = value
