@@ -17,7 +17,7 @@ from rpqueue.aio import Aio
 from rpqueue.errors import NotEnqueued, RedisUnavailable, RefusedInput, UnknownTask, UnserializableValue
 from rpqueue.tasks import Task
 from tests.monitor import Monitor
-from tests.servers import Server, free_port
+from tests.servers import Server, free_port, wait_until
 
 StartWorker = Callable[..., None]
 
@@ -34,6 +34,11 @@ def add(app: App) -> Task[..., Any]:
 @pytest.fixture
 def face(app: App) -> Aio:
     return aio.of(app)
+
+
+async def until(predicate: Callable[[], Any]) -> None:
+    """Wait for something to become true, while the event loop goes on."""
+    await asyncio.to_thread(wait_until, predicate)
 
 
 def waiting(app: App, queue: str = "default") -> list[Any]:
@@ -510,7 +515,7 @@ def test_who_is_cancelled_while_it_sends_has_sent_whole_batches(own_server: Serv
         own_server.pause()
         try:
             task = asyncio.create_task(produce())
-            await asyncio.sleep(0.3)
+            await until(lambda: made and made[0].sync.fate.is_sent)
             task.cancel()
             await asyncio.sleep(0.1)
         finally:
