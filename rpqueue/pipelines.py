@@ -11,6 +11,7 @@ from .errors import RefusedInput, RpqueueError
 from .fates import Fate
 from .protocol.operation import Flow
 from .puts import Batches, Put
+from .running import Run, current_run
 from .together import Together, run_together
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ class Pipeline:
     """
     A block of code whose calls and items go to Redis together, at its end. See `App.pipeline`.
 
-    It belongs to the thread, or the coroutine, that entered the block, and to coroutines that are started there.
+    It belongs to the thread, or the coroutine, that entered the block, and to coroutines that are started there. One that
+    a task has opened and never ended takes nothing of the thread's next task.
     """
 
     def __init__(self, app: System) -> None:
         self._app = app
         self._held = Batches()
-        self._owner: tuple[int, int] | None = None
+        self._owner: tuple[int, int, Run | None] | None = None
         self._outer: Pipeline | None = None
         #: Tasks that were looked up in Redis by name.
         self.known: dict[str, Task[..., Any]] = {}
@@ -87,7 +89,7 @@ class Pipeline:
             yield from sending(held)
 
     def takes_from_here(self, app: System) -> bool:
-        """Whether what this thread makes of that App belongs to it."""
+        """Whether what is made of that App, here and now, belongs to it."""
         return self._app is app and self._owner == _here()
 
     def add(self, put: Put) -> Fate:
@@ -97,8 +99,8 @@ class Pipeline:
         return self._held.add(put)
 
 
-def _here() -> tuple[int, int]:
-    return os.getpid(), threading.get_ident()
+def _here() -> tuple[int, int, Run | None]:
+    return os.getpid(), threading.get_ident(), current_run()
 
 
 def current(app: System) -> Pipeline | None:

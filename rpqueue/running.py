@@ -53,6 +53,11 @@ class CurrentTask:
 CURRENT_TASK = CurrentTask()
 
 
+def current_run() -> Run | None:
+    """The run that the asking code belongs to; None outside of one."""
+    return _RUN.get()
+
+
 def enter(run: Run) -> Token[Run | None]:
     """Make *run* the current one of this thread or coroutine."""
     return _RUN.set(run)

@@ -107,6 +107,26 @@ def test_tasks_may_have_pipelines_too(app: App, add: Task[..., Any], start_worke
         assert [app.EnqueuedTask("add", one, "default", add).get(20) for one in ids] == [1, 2, 3]
 
 
+def test_a_task_that_never_ends_its_block_takes_nothing_of_the_next_one(
+    app: App, add: Task[..., Any], start_worker: StartWorker
+) -> None:
+    @app.task(name="careless", save_results=60)
+    def careless() -> int:
+        app.pipeline().open()
+        add.execute(1)
+        return threading.get_ident()
+
+    @app.task(name="careful", save_results=60)
+    def careful() -> list[Any]:
+        return [threading.get_ident(), add.execute(2).taskid]
+
+    start_worker()
+    thread = careless.execute().get(20)
+    again, taskid = careful.execute().get(20)
+    assert again == thread
+    assert app.EnqueuedTask("add", taskid, "default", add).get(20) == 3
+
+
 def test_an_empty_block_says_nothing() -> None:
     nowhere = App(f"redis://127.0.0.1:{free_port()}/0", prefix="test")
     with nowhere.pipeline() as pipe:
