@@ -378,8 +378,9 @@ class Data:
         ids = [items] if isinstance(items, (str, bytes)) else items
         if not hasattr(type(ids), "__iter__"):
             raise WrongType(f"items: expected what get_data returned, or ids, got {items!r}")
-        unique = dict.fromkeys(name_text(one, "id of an item") for one in ids)
-        leases: list[Lease] = [(one, tokens.get(one, "")) for one in unique]
+        if not tokens or not tokens.keys() >= items.keys():
+            ids = dict.fromkeys(name_text(one, "id of an item") for one in ids)
+        leases: list[Lease] = [(one, tokens.get(one, "")) for one in ids]
         if self.is_dead:
             return  # nobody holds dead letters
         for first in range(0, len(leases), protocol.PER_CALL):

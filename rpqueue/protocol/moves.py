@@ -87,7 +87,10 @@ def enqueue(
 def ack(keys: QueueKeys, leases: Iterable[Lease]) -> Operation[list[str]]:
     """Leased → done. Returns the ids that were held."""
     leases = list(leases)
-    words = [word for message_id, token in leases for word in (message_id, str(token))]
+    plain = [message_id for message_id, token in leases if token == 1]
+    words: list[Word] = [str(len(plain)), *plain]
+    if len(plain) < len(leases):
+        words += [word for message_id, token in leases if token != 1 for word in (message_id, str(token))]
 
     def read(late: list[bytes]) -> list[str]:
         not_held = {message_id.decode() for message_id in late}

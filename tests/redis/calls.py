@@ -141,10 +141,12 @@ def lease(
     return Haul(now, rows(ids, messages, again, token=1 if lease_for >= 0 else 0), due, tries_in(ids, again))
 
 
-def ack(queue: Queue, *leases: tuple[str, int | str], number: int | None = None) -> Any:
+def ack(queue: Queue, *leases: tuple[str, int | str], number: int | None = None, session: bytes = SESSION) -> Any:
     """The ids that were held."""
-    words = [number or queue.number(), *(word for pair in leases for word in pair)]
-    late = queue.call("ack", [queue.memo], words)
+    plain = [id for id, token in leases if token == 1]
+    full = [word for id, token in leases if token != 1 for word in (id, token)]
+    words = [number or queue.number(), len(plain), *plain, *full]
+    late = queue.call("ack", [queue.keys.memo(session)], words)
     return [id for id, _ in leases if id not in late]
 
 

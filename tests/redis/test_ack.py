@@ -60,6 +60,15 @@ def test_counts_and_errors_go_with_the_message(queue: Queue) -> None:
 
 
 @pytest.mark.any_server
+def test_tokens_of_all_kinds_in_one_call(queue: Queue) -> None:
+    queue.given(leased={"a": (9000, 1), "b": (9000, 2), "c": (9000, 7), "d": (9000, 1), "e": (9000, 3)}, ready=["r"])
+    said = [("b", 2), ("a", 1), ("c", 9), ("r", 1), ("d", 2), ("e", ""), ("x", 1)]
+    assert [ack(queue, *said, number=5) for _ in range(2)] == [["b", "a", "e"]] * 2
+    assert queue.state() == {"ready": ["r"], "leased": {"c": (9000, 7), "d": (9000, 1)}, "counts": {"c": "7 0 0 0"}}
+    assert queue.stats() == {"done": 3, "stale": 4}
+
+
+@pytest.mark.any_server
 def test_an_ack_that_is_sent_twice_is_answered_twice_and_counted_once(queue: Queue) -> None:
     queue.given(leased={"a": (9000, 1)})
     assert [ack(queue, ("a", 1), ("b", 1), number=5) for _ in range(2)] == [["a"], ["a"]]
@@ -78,7 +87,7 @@ def test_sessions_do_not_recall_each_others_answers(queue: Queue) -> None:
     queue.given(leased={"a": (9000, 1)})
     assert ack(queue, ("a", 1), number=5) == ["a"]
     assert queue.keys.memo(b"other") != queue.keys.memo(SESSION)
-    assert queue.call("ack", [queue.keys.memo(b"other")], [5, "a", 1]) == ["a"], "not held any more"
+    assert ack(queue, ("a", 1), number=5, session=b"other") == [], "not held any more"
 
 
 def test_a_holder_whose_lease_was_given_back_is_told_so(queue: Queue) -> None:

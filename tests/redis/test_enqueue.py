@@ -51,7 +51,7 @@ def test_a_call_that_is_sent_again_after_the_message_was_done_does_not_bring_it_
     worker = Queue(queue.client, like=queue)
     [_, _, token, _] = cycle(worker).claimed[0]
     # By ack.lua, whose memo is another session's.
-    worker.call("ack", [queue.keys.memo(b"other")], [1, "a", token])
+    ack(worker, ("a", token), session=b"other")
     assert enqueue(queue, {"a": "1"}, chosen=True, number=7) == first
     assert queue.state() == {}
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rpqueue.messages import Flags
-from tests.redis.calls import cycle, enqueue, lease
+from tests.redis.calls import ack, cycle, enqueue, lease
 from tests.redis.harness import Queue
 
 
@@ -102,7 +102,7 @@ def test_a_call_that_is_sent_again_after_the_message_was_done_does_not_bring_it_
     worker = Queue(queue.client, like=queue)
     [_, _, token, _] = cycle(worker).claimed[0]
     # By ack.lua, whose memo is another session's.
-    worker.call("ack", [queue.keys.memo(b"other")], [1, "a", token])
+    ack(worker, ("a", token), session=b"other")
     assert enqueue(queue, {"a": "1"}, number=7) == first
     assert queue.state() == {}
 

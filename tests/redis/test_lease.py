@@ -119,7 +119,7 @@ def test_items_taken_for_good_are_given_again_to_the_same_call(items: Queue) -> 
 def test_a_lease_sent_again_leaves_out_what_was_finished_in_between(items: Queue) -> None:
     items.given(ready=["a", "b"])
     first = lease(items, 2, MINUTE, number=5)
-    items.call("ack", [items.keys.memo(b"other")], [1, "a", 1])
+    ack(items, ("a", 1), number=1, session=b"other")
     assert lease(items, 2, MINUTE, number=5).items == first.items[1:]
 
 
