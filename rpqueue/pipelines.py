@@ -31,15 +31,16 @@ class Pipeline:
     """
     A block of code whose calls and items go to Redis together, at its end. See `App.pipeline`.
 
-    It belongs to the thread, or the coroutine, that entered the block, and to coroutines that are started there. One that
-    a task has opened and never ended takes nothing of the thread's next task.
+    It belongs to the thread, or the coroutine, that entered the block, and to coroutines that are started there. One
+    that a task has opened and never ended takes nothing of the thread's next task.
     """
 
     def __init__(self, app: System) -> None:
         self._app = app
         self._held = Batches()
-        self._owner: tuple[int, int, Run | None] | None = None
+        self._owner: tuple[int, int, Run | None] | None = None  #: while its block lasts
         self._outer: Pipeline | None = None
+        self._was_open = False
         #: Tasks that were looked up in Redis by name.
         self.known: dict[str, Task[..., Any]] = {}
 
@@ -65,9 +66,9 @@ class Pipeline:
 
     def open(self) -> None:
         """Take what is made from now on."""
-        if self._owner is not None:
-            raise RefusedInput("pipeline: its block has not ended; a block inside it needs a pipeline() of its own")
-        self._owner, self._outer = _here(), _innermost.get()
+        if self._was_open:
+            raise RefusedInput("pipeline: it has had its block; every block needs a pipeline() of its own")
+        self._owner, self._outer, self._was_open = _here(), _innermost.get(), True
         _innermost.set(self)
 
     def closing(self, went_well: bool) -> Flow[None]:
@@ -76,7 +77,6 @@ class Pipeline:
         self._held, self._owner, self.known = Batches(), None, {}
         if _innermost.get() is self:
             _innermost.set(self._outer)
-        self._outer = None
         if owner is None or owner[0] != os.getpid():
             return  # a forked child leaves the block, too; what its parent holds is the parent's to send
         outer = current(self._app)

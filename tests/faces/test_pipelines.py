@@ -239,14 +239,16 @@ def test_a_block_that_is_left_early_sends_what_it_has(app: App, add: Task[..., A
     assert waiting(app) == [1, 2]
 
 
-def test_a_pipeline_may_be_used_again_but_not_within_itself(app: App, add: Task[..., Any]) -> None:
-    pipe = app.pipeline()
-    for n in range(2):
-        with pipe:
-            add.execute(n)
-            with pytest.raises(RefusedInput, match="its block has not ended"):
-                pipe.open()
-    assert waiting(app) == [0, 1]
+def test_a_pipeline_has_one_block(app: App, add: Task[..., Any]) -> None:
+    with app.pipeline() as pipe:
+        add.execute(1)
+        with pytest.raises(RefusedInput, match="it has had its block"):
+            pipe.open()
+    with pytest.raises(RefusedInput, match=r"every block needs a pipeline\(\) of its own"):
+        pipe.open()
+    with pytest.raises(RefusedInput, match="its block has ended"):
+        pipe.add(add.put((1,), {})[0])
+    assert waiting(app) == [1]
     assert repr(pipe) == "<Pipeline of <App prefix='test'> holding 0>"
 
 
@@ -491,6 +493,27 @@ async def test_a_straggler_whose_block_outlives_the_outer_one_sends_by_itself(
     assert waiting(app) == [1]
     ended.set()
     await straggler
+    assert waiting(app) == [1, 2]
+
+
+@asynchronous
+async def test_a_straggler_joins_the_outermost_block_that_still_lasts(app: App, face: Aio, add: Task[..., Any]) -> None:
+    ended = asyncio.Event()
+
+    async def late() -> None:
+        async with face.pipeline():
+            await face.execute(add, 2)
+            await ended.wait()
+
+    async with face.pipeline() as outermost:
+        async with face.pipeline():
+            straggler = asyncio.create_task(late())
+            await face.execute(add, 1)
+            await asyncio.sleep(0)
+        ended.set()
+        await straggler
+        assert len(outermost) == 2
+        assert waiting(app) == []
     assert waiting(app) == [1, 2]
 
 
