@@ -192,7 +192,7 @@ class Broker:
         lines = self.lines
         if lines is not None:
             try:
-                return self._call(lambda *words: lines.send(words).reply(), step, stamp)
+                return self._call(lambda *words: lines.send(words).reply(step.meanwhile), step, stamp)
             except Exception as error:
                 if not self.endpoint.resends or was_answered(translate(error, self.label)):
                     raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
@@ -175,14 +175,18 @@ class Data:
         elif isinstance(data, (Mapping, str, bytes, bytearray)) or not hasattr(type(data), "__iter__"):
             kind = type(data).__name__
             raise WrongType(f"data: expected an iterable of items, got a {kind}; say is_one=True to put it as one item")
-        for bodies in self._encoded(data, size):
+        chunks = protocol.Ahead(self._encoded(data, size))
+        for bodies in chunks:
             fresh = messages.new_ids(len(bodies))
             pairs = list(zip(fresh, bodies, strict=True))
             put = Put(self.keys, self.app.data_index, pairs, fresh, delay=seconds, tail=tail, is_dead=self.is_dead)
             ids += fresh
             pipeline = current(self.app)
             if pipeline is None:
-                yield from put.operation()
+                operation = put.operation()
+                if isinstance(data, Sequence):  # others may be read from somewhere, and no further than was put
+                    operation.meanwhile = chunks.prepare
+                yield from operation
             else:
                 pipeline.add(put)
             if not put.index:
@@ -375,7 +379,7 @@ class Data:
     def _leases(self, items: Any) -> Iterator[list[Lease]]:
         """The leases that *items* speaks for, as many at a time as one call may take."""
         tokens: Mapping[str, int | str] = items.tokens if isinstance(items, Items) else {}
-        ids = [items] if isinstance(items, (str, bytes)) else items
+        ids: Any = [items] if isinstance(items, (str, bytes)) else items
         if not hasattr(type(ids), "__iter__"):
             raise WrongType(f"items: expected what get_data returned, or ids, got {items!r}")
         if not tokens or not tokens.keys() >= items.keys():

@@ -89,9 +89,9 @@ class Sent:
         self._line = line
         self._left = number
 
-    def reply(self) -> Any:
+    def reply(self, meanwhile: Callable[[], None] | None = None) -> Any:
         """
-        Wait for the next reply.
+        Wait for the next reply, and do something *meanwhile*.
 
         Raises:
             redis.exceptions.ResponseError: it is an error. Replies that are left can still be read.
@@ -99,10 +99,19 @@ class Sent:
         """
         self._left -= 1
         try:
+            if meanwhile is not None:
+                self._use_the_time(meanwhile)
             return self._line.receive()
         finally:
             if not self._left:
                 self._lines.give_back(self._line)
+
+    def _use_the_time(self, meanwhile: Callable[[], None]) -> None:
+        try:
+            meanwhile()
+        except BaseException:
+            self._line.hang_up()
+            raise
 
     def abandon(self) -> None:
         """Nobody will read what is left."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .. import messages
 from ..errors import RefusedInput
@@ -20,6 +20,8 @@ from .claimed import Claimed
 from .moves import Index, Reason, Rules, Taken, ms, put_back, release
 from .operation import Flow, Operation, Word
 from .views import Buried, giving_back_buried
+
+T = TypeVar("T")
 
 #: Leases that one call acks or extends; keeps each call to about a millisecond.
 PER_CALL = 1000
@@ -156,6 +158,33 @@ def encoded(items: Iterable[Any], size: int, limit: int) -> Iterator[list[bytes]
     while chunk := list(islice(rest, size)):
         yield messages.encode_each(chunk, limit) or _encoded_alone(chunk, put, limit)
         put += len(chunk)
+
+
+class Ahead(Generic[T]):
+    """An iterator that can be told to have its next one ready. What that raises is raised when it is asked for."""
+
+    def __init__(self, rest: Iterator[T]) -> None:
+        self._rest = rest
+        self._next: T | Exception | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        self.prepare()
+        one, self._next = self._next, None
+        if isinstance(one, Exception):
+            raise one
+        assert one is not None
+        return one
+
+    def prepare(self) -> None:
+        """Have the next one ready."""
+        if self._next is None:
+            try:
+                self._next = next(self._rest)
+            except Exception as error:
+                self._next = error
 
 
 def _encoded_alone(chunk: list[Any], put: int, limit: int) -> list[bytes]:

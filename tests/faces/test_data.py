@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from rpqueue import App
 from rpqueue.data import Data, Items
-from rpqueue.errors import MessageTooLarge, RefusedInput, RefusedName, UnserializableValue, WrongType
-from tests.servers import Server
+from rpqueue.errors import MessageTooLarge, RedisUnsuitable, RefusedInput, RefusedName, UnserializableValue, WrongType
+from tests.servers import Server, wait_until
 
 MINUTE = 60
 GARBAGE = b"no message of ours"
@@ -167,6 +167,31 @@ def test_an_item_that_cannot_be_put_refuses_its_chunk_and_says_which(
     with pytest.raises(error, match=r"^item 1 of data: .*nothing was put"):
         queue.put_data([0, bad], chunksize=4)
     assert queue.currently_available() == (0, 0)
+
+
+def test_a_generator_is_read_no_further_than_is_put(app: App) -> None:
+    queue, read = app.Data("numbers"), []
+    with pytest.raises(UnserializableValue, match="none from 4 on"):
+        queue.put_data((read.append(one) or one for one in [0, 1, 2, 3, {4}, 5, 6, 7, 8]), chunksize=2)
+    assert read == [0, 1, 2, 3, {4}, 5]
+    queue.app.broker.client.set(queue.app.Data("spoilt").keys.messages, "mine")
+    read.clear()
+    with pytest.raises(RedisUnsuitable):
+        app.Data("spoilt").put_data((read.append(one) or one for one in range(9)), chunksize=2)
+    assert read == [0, 1]
+
+
+def test_an_interruption_between_chunks_leaves_the_chunks_before_it_and_a_usable_connection(app: App) -> None:
+    class Interrupted(list):
+        def __iter__(self) -> Iterator[Any]:
+            yield from [0, 1, 2, 3]
+            raise KeyboardInterrupt
+
+    queue = app.Data("numbers")
+    with pytest.raises(KeyboardInterrupt):
+        queue.put_data(Interrupted(), chunksize=2)
+    wait_until(lambda: queue.currently_available() == (4, 0), 5, "what was sent before")
+    assert values(queue.get_data(9)) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
