@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.redis.calls import ack, release
@@ -66,6 +68,40 @@ def test_tokens_of_all_kinds_in_one_call(queue: Queue) -> None:
     assert [ack(queue, *said, number=5) for _ in range(2)] == [["b", "a", "e"]] * 2
     assert queue.state() == {"ready": ["r"], "leased": {"c": (9000, 7), "d": (9000, 1)}, "counts": {"c": "7 0 0 0"}}
     assert queue.stats() == {"done": 3, "stale": 4}
+
+
+ELSEWHERE: dict[str, Any] = {
+    "ready": ["x"],
+    "scheduled": {"x": 5},
+    "parked": {"x": "task"},
+    "dead": {"x": 5},
+    "lost": {"x": 5},
+    "failed": {"x": 5},
+}
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize("place", ELSEWHERE)
+@pytest.mark.parametrize("token", [1, 2])
+def test_a_token_that_nobody_was_given_does_nothing_wherever_the_message_stands(
+    queue: Queue, place: str, token: int
+) -> None:
+    queue.given(**{place: ELSEWHERE[place]}, counts={"x": f"{token} 0 0 0"} if token > 1 else {})
+    queue.given(leased={"a": (9000, 1), "b": (9000, 1), "c": (9000, 2)})
+    there = queue.state()
+    assert ack(queue, ("x", token)) == []
+    assert queue.state() == there
+    assert ack(queue, ("a", 1), ("gone", 1), ("x", token), ("c", 2)) == ["a", "c"]
+    del there["leased"]["a"], there["leased"]["c"], there["counts"]["c"]
+    assert queue.state() == {place: held for place, held in there.items() if held}
+    assert queue.stats() == {"done": 2, "stale": 3}
+
+
+def test_of_a_lease_whose_message_is_gone_nothing_is_left(queue: Queue) -> None:
+    queue.given(leased={"a": (9000, 1), "b": (9000, 1)})
+    queue.client.hdel(queue.keys.messages, "a")
+    ack(queue, ("a", 1), ("b", 1), ("c", 1))
+    assert queue.state() == {}
 
 
 @pytest.mark.any_server

@@ -16,10 +16,10 @@ late = {}
 
 local function ack_some(ids, tokens)
   if #ids == 0 then return end
-  local count, late_at = ack(q, ids, tokens)
+  local count, some = ack(q, ids, tokens)
   done = done + count
-  for i, id in ipairs(late_at and ids or {}) do
-    if late_at[i] then late[#late + 1] = id end
+  for _, id in ipairs(some and ids or {}) do
+    if some[id] then late[#late + 1] = id end
   end
 end
 

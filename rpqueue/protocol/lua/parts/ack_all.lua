@@ -2,24 +2,22 @@
 -- added to `stale` as {n, id}. Returns whether there were any.
 local function ack_all(queue, n, stale)
   local q, done = queue.q, 0
-  if #queue.plain > 0 then
-    local late
-    done, late = ack(q, queue.plain)
-    for i, id in ipairs(late and queue.plain or {}) do
-      if late[i] then stale[#stale + 1] = {n, id} end
+  local function ack_some(ids, tokens)
+    if #ids == 0 then return nil end
+    local count, late = ack(q, ids, tokens)
+    done = done + count
+    for _, id in ipairs(late and ids or {}) do
+      if late[id] then stale[#stale + 1] = {n, id} end
     end
+    return late
   end
-  if #queue.ids > 0 then
-    local more, late = ack(q, queue.ids, queue.tokens)
-    done = done + more
-    for i, id in ipairs(queue.ids) do
-      local keep = queue.keeps[i]
-      if late and late[i] then
-        stale[#stale + 1] = {n, id}
-      elseif keep then
-        redis.call('SET', keep.key, keep.outcome, 'PX', keep.ttl)
-        publish(q, id, 'done')
-      end
+  ack_some(queue.plain)
+  local late = ack_some(queue.ids, queue.tokens)
+  for i, id in ipairs(queue.ids) do
+    local keep = queue.keeps[i]
+    if keep and not (late and late[id]) then
+      redis.call('SET', keep.key, keep.outcome, 'PX', keep.ttl)
+      publish(q, id, 'done')
     end
   end
   if done > 0 then publish(q, '', 'done ' .. done) end
