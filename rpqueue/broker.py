@@ -8,13 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import errors
 from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
 from .lines import Lines, Sent
 from .listeners import Listeners
-from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, run
+from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, run
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -84,6 +85,7 @@ class Broker:
         )
         self._waiting: Redis | None = None
         self._lines: Lines | None = None
+        self._waiting_lines: Lines | None = None
         self._connecting = threading.Lock()
         self.listeners = Listeners(lambda: self.waiting.pubsub())
         self.sessions = Sessions()
@@ -184,9 +186,12 @@ class Broker:
     def send(self, step: Operation[Any], stamp: Stamp) -> Sent | None:
         """Send an Operation and come back without its reply. None, and nothing is sent, where there are no lines."""
         lines = self.lines
-        if lines is None:
-            return None
-        return lines.send(("EVALSHA", step.script.sha, *step.words(stamp)) if step.script else step.args)
+        return None if lines is None else lines.send(_command(step, stamp))
+
+    def pack(self, step: Operation[Any], stamp: Stamp) -> Callable[[], Sent] | None:
+        """An Operation made ready: calling what is returned sends it. None where there are no lines."""
+        lines = self.lines
+        return None if lines is None else partial(lines.send_packed, lines.pack(_command(step, stamp)))
 
     def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
         lines = self.lines
@@ -219,12 +224,19 @@ class Broker:
             if left < 0.001:  # Redis reads a timeout of 0 as for ever
                 return None
             try:
-                found = self.waiting.execute_command("BLPOP", *keys, f"{left:.3f}", **RAW)
+                found = self._pop(*keys, f"{left:.3f}")
             except Exception as error:
                 raise translate(error, self.label) from error
             if found:
                 token: bytes = found[1]
                 return token
+
+    def _pop(self, *words: Word) -> Any:
+        if self.is_cluster:
+            return self.waiting.execute_command("BLPOP", *words, **RAW)
+        if self._waiting_lines is None:
+            self._waiting_lines = Lines(self.waiting.connection_pool.make_connection)
+        return self._waiting_lines.send(("BLPOP", *words)).reply()
 
     def watch(self, step: Watch[T]) -> T:
         """Ask until the answer satisfies, listening for news in between."""
@@ -252,6 +264,9 @@ class Broker:
     def stop_waiting(self) -> None:
         """Close the waiting connections. A `wait` in another thread ends with RedisUnavailable."""
         self.listeners.close()
+        if self._waiting_lines is not None:
+            self._waiting_lines.hang_up()
+            self._waiting_lines = None
         if self._waiting is not None:
             if self._waiting is not self._client:
                 _hang_up(self._waiting)
@@ -265,6 +280,10 @@ class Broker:
                 self._lines.hang_up()
             _hang_up(self._client)
             self._client = self._lines = None
+
+
+def _command(step: Operation[Any], stamp: Stamp) -> Sequence[Word]:
+    return ("EVALSHA", step.script.sha, *step.words(stamp)) if step.script else step.args
 
 
 def _hang_up(client: Redis) -> None:

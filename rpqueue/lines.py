@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 _hiredis_pack: Callable[..., bytes] | None
@@ -22,14 +23,6 @@ except ImportError:  # it is a requirement, but not every implementation of Pyth
 
 #: Seconds without use after which a line is looked at first: the server, or something between, may have dropped it.
 LONG_IDLE = 1.0
-
-
-def pack(connection: Any, command: Sequence[Any]) -> Sequence[bytes]:
-    """A command as it goes over the wire. hiredis packs str, bytes, int and float, in half the time of redis-py."""
-    if _hiredis_pack is not None:
-        return (_hiredis_pack(tuple(command)),)
-    packed: Sequence[bytes] = connection.pack_command(*command)
-    return packed
 
 
 class Line:
@@ -48,13 +41,21 @@ class Line:
 
     def send(self, *commands: Sequence[Any]) -> None:
         """Send commands, whose replies `receive` brings in the same order."""
-        connection = self._connection
-        now = time.monotonic()
-        if now - self._used_at > LONG_IDLE:
+        packed = [part for command in commands for part in self.pack(command)]
+        self.send_packed(packed if len(commands) == 1 else [b"".join(packed)])
+
+    def pack(self, command: Sequence[Any]) -> Sequence[bytes]:
+        """A command as it goes over the wire. hiredis packs text, bytes and numbers, in half the time of redis-py."""
+        if _hiredis_pack is not None:
+            return (_hiredis_pack(tuple(command)),)
+        packed: Sequence[bytes] = self._connection.pack_command(*command)
+        return packed
+
+    def send_packed(self, packed: Sequence[bytes]) -> None:
+        """Send what `pack` made."""
+        if time.monotonic() - self._used_at > LONG_IDLE:
             self._look_over()
-        self._used_at = now
-        packed = [part for command in commands for part in pack(connection, command)]
-        connection.send_packed_command(packed if len(commands) == 1 else [b"".join(packed)], check_health=False)
+        self._connection.send_packed_command(packed, check_health=False)
 
     def _look_over(self) -> None:
         """Hang up when the other side has, so that `send` connects anew."""
@@ -72,7 +73,9 @@ class Line:
             redis.exceptions.ResponseError: it is an error; the line can go on.
             redis.exceptions.RedisError: the line is broken and hung up.
         """
-        return self._connection.read_response(disable_decoding=True)
+        reply = self._connection.read_response(disable_decoding=True)
+        self._used_at = time.monotonic()
+        return reply
 
     def hang_up(self) -> None:
         """Close the connection; what it still had to say is lost."""
@@ -139,13 +142,34 @@ class Lines:
     def send(self, *commands: Sequence[Any]) -> Sent:
         """Send commands in one write."""
         line = self._take()
-        try:
+        with self._mended(line):
             line.send(*commands)
+        return Sent(self, line, len(commands))
+
+    def pack(self, command: Sequence[Any]) -> Sequence[bytes]:
+        """A command as `send_packed` takes it, for when there is no time to lose later."""
+        line = self._take()
+        try:
+            return line.pack(command)
+        finally:
+            self.give_back(line)
+
+    def send_packed(self, packed: Sequence[bytes]) -> Sent:
+        """Send one command."""
+        line = self._take()
+        with self._mended(line):
+            line.send_packed(packed)
+        return Sent(self, line, 1)
+
+    @contextmanager
+    def _mended(self, line: Line) -> Iterator[None]:
+        """Take a line back that could not send."""
+        try:
+            yield
         except BaseException:
             line.hang_up()
             self.give_back(line)
             raise
-        return Sent(self, line, len(commands))
 
     def _take(self) -> Line:
         if self._pid != os.getpid():  # the parent's connections are not ours to speak on

@@ -18,10 +18,12 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..connections import LONGEST_BLOCK
 from ..errors import RedisError
+from ..keys import QueueKeys
 from ..lines import Sent
 from ..protocol import moves
 from ..protocol.cycle import Round, cycle
@@ -47,8 +49,16 @@ class Departed(NamedTuple):
     stamp: Stamp
     acked: list[Claim]
     wanted: int  #: most messages that it claims
-    at: float  #: monotonic instant before which nothing that it claims was leased
-    sent: Sent | None  #: None: not sent ahead
+    at: float = 0.0  #: monotonic instant before which nothing that it claims was leased
+    sent: Sent | None = None  #: None: not sent ahead
+
+
+class Departing(NamedTuple):
+    """A round made ready for the moment in which there is news."""
+
+    departed: Departed
+    send: Callable[[], Sent]
+    names: set[bytes]  #: of the queues that it visits
 
 
 class Fetcher:
@@ -316,6 +326,7 @@ class Fetcher:
         self._followers -= 1
 
     def _wait_in_redis(self) -> None:
+        departing = self._get_ready()
         for _ in range(QUIET_BLOCKS):
             block = LONGEST_BLOCK
             if self._due:
@@ -331,11 +342,32 @@ class Fetcher:
                 return
             self.route.woken(token)
             if token is not None:
+                self._set_out(departing, token)
                 return
+
+    def _get_ready(self) -> Departing | None:
+        """Make the round that follows the wait, so that nothing is left to do then but to send it."""
+        queues = self.route.likely()
+        if not queues or self._quiet.is_set():
+            return None
+        departed = self._prepare(self._wanted(), queues, {})
+        send = self.patience.broker.pack(departed.operation, departed.stamp)
+        names = {queue.name.encode() for queue in queues}
+        return send and Departing(departed, send, names)
+
+    def _set_out(self, departing: Departing | None, token: bytes) -> None:
+        """Send the round that was made ready, unless it does not visit the queue that has news."""
+        if departing is None or token not in departing.names or not self._rounds.acquire(blocking=False):
+            return
+        try:
+            if self._under_way is None and not self._quiet.is_set():
+                self._send(departing.departed, departing.send)
+        finally:
+            self._rounds.release()
 
     def _round(self, wanted: int) -> int:
         """Run a round, or end the one that is under way; under `_rounds`. Returns how many messages it brought."""
-        departed = self._under_way or self._prepare(0 if self._quiet.is_set() else wanted)
+        departed = self._under_way or self._entered(self._load(0 if self._quiet.is_set() else wanted))
         self._under_way = departed  # if nothing answers, the same round is tried again, under the same stamp
         reply = self._answer(departed)
         self._under_way = None
@@ -356,23 +388,36 @@ class Fetcher:
         wanted = self._wanted()
         if not self._more or self._limit < claimed or self.async_room or self._quiet.is_set():
             return
-        departed = self._prepare(wanted)
+        departed = self._load(wanted)
+        self._send(departed, lambda: self.patience.broker.send(departed.operation, departed.stamp))
+
+    def _send(self, departed: Departed, send: Callable[[], Sent | None]) -> None:
+        """Send a round and leave its answer for later."""
+        self._under_way = departed = self._entered(departed)
         try:
-            sent = self.patience.broker.send(departed.operation, departed.stamp)
+            self._under_way = departed._replace(sent=send())
         except Exception as error:
             log.debug("a round was not sent ahead: %s", error)
-            sent = None
-        self._under_way = departed._replace(sent=sent)
 
-    def _prepare(self, wanted: int) -> Departed:
+    def _entered(self, departed: Departed) -> Departed:
+        """The same, about to be sent now: written down for whoever has to see to its claims after a death."""
+        if departed.wanted:
+            self.ledger.sending(departed.stamp)
+        return departed._replace(at=time.monotonic())
+
+    def _load(self, wanted: int) -> Departed:
+        """A round that carries the acks that there are."""
         acked = [self._ended.popleft() for _ in range(min(len(self._ended), MOST_ACKS))]  # only rounds pop
         acks: dict[str, list[Claim]] = {}
         for claim in acked:
             acks.setdefault(claim.keys.name, []).append(claim)
+        return self._prepare(wanted, self.route.queues(acks), acks)._replace(acked=acked)
+
+    def _prepare(self, wanted: int, queues: Sequence[QueueKeys], acks: dict[str, list[Claim]]) -> Departed:
         settings = self.system.settings
         operation = cycle(
             self.system.keys.app,
-            self.route.queues(acks),
+            queues,
             acks,
             indexed=self.route.indexed,
             yields=self.route.yields,
@@ -383,9 +428,7 @@ class Fetcher:
             rules=self.system.task_rules,
         )
         self._session = Stamp(self._session.session, self._session.number + 1)
-        if wanted:
-            self.ledger.sending(self._session)
-        return Departed(operation, self._session, acked, wanted, time.monotonic(), None)
+        return Departed(operation, self._session, [], wanted)
 
     def _take_in(self, reply: Round, departed: Departed) -> int:
         instant = self._last_round = time.monotonic()

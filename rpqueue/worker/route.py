@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -26,6 +27,9 @@ class Route(Protocol):
     def learn(self, reply: Round) -> None:
         """What the last round said of the queues."""
 
+    def likely(self) -> list[QueueKeys]:
+        """The queues that an idle worker may soon be woken for."""
+
     def woken(self, token: bytes | None) -> None:
         """A wake token says which queue got work; None: the wait ran out."""
 
@@ -42,6 +46,7 @@ class AllQueues:
         self._system = system
         self._ready: list[tuple[str, float]] = []
         self._hints: list[str] = []
+        self._lately: deque[str] = deque(maxlen=ABREAST)
 
     def queues(self, also: Iterable[str]) -> list[QueueKeys]:
         """The first of those with ready messages, and those that need a hand."""
@@ -54,10 +59,17 @@ class AllQueues:
         self._ready = reply.ready
         self._hints = reply.hands
 
+    def likely(self) -> list[QueueKeys]:
+        """Those that tokens named lately."""
+        return [self._system.keys.tasks(name) for name in self._lately]
+
     def woken(self, token: bytes | None) -> None:
         """The token is the queue's name."""
         if token:
-            self._hints = [*self._hints, token.decode()]
+            name = token.decode()
+            self._hints = [*self._hints, name]
+            if name not in self._lately:
+                self._lately.append(name)
 
     def wake_keys(self) -> Sequence[bytes]:
         """The app's wake list."""
@@ -80,6 +92,10 @@ class NamedQueues:
 
     def learn(self, reply: Round) -> None:
         """Nothing: the script knows the priorities."""
+
+    def likely(self) -> list[QueueKeys]:
+        """All of them."""
+        return self.queues(())
 
     def woken(self, token: bytes | None) -> None:
         """All are visited anyway."""

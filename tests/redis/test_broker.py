@@ -462,10 +462,10 @@ def test_a_wait_whose_connection_breaks_says_so_and_can_be_begun_again(
     server: Server, redis_client: redis.Redis
 ) -> None:
     broker = Broker(Endpoint(server.url))
-    waiting = broker.waiting.client_id()
 
     def break_it() -> None:
         wait_until(lambda: redis_client.info("clients")["blocked_clients"] == 1)
+        [waiting] = [client["id"] for client in redis_client.client_list() if client["cmd"] == "blpop"]
         redis_client.client_kill_filter(_id=waiting)
 
     breaking = threading.Thread(target=break_it)
