@@ -348,12 +348,14 @@ class Fetcher:
     def _get_ready(self) -> Departing | None:
         """Make the round that follows the wait, so that nothing is left to do then but to send it."""
         queues = self.route.likely()
-        if not queues or self._quiet.is_set():
+        if not queues or not self._rounds.acquire(blocking=False):
             return None
-        departed = self._prepare(self._wanted(), queues, {})
+        try:
+            departed = self._prepare(self._wanted(), queues, {})
+        finally:
+            self._rounds.release()
         send = self.patience.broker.pack(departed.operation, departed.stamp)
-        names = {queue.name.encode() for queue in queues}
-        return send and Departing(departed, send, names)
+        return send and Departing(departed, send, {queue.name.encode() for queue in queues})
 
     def _set_out(self, departing: Departing | None, token: bytes) -> None:
         """Send the round that was made ready, unless it does not visit the queue that has news."""
@@ -414,6 +416,7 @@ class Fetcher:
         return self._prepare(wanted, self.route.queues(acks), acks)._replace(acked=acked)
 
     def _prepare(self, wanted: int, queues: Sequence[QueueKeys], acks: dict[str, list[Claim]]) -> Departed:
+        """A round under a number of its own; under `_rounds`."""
         settings = self.system.settings
         operation = cycle(
             self.system.keys.app,
