@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from . import errors
 from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
 from .lines import Lines, Sent
-from .listeners import Listeners
+from .listeners import Listener, Listeners
 from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, run
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ PROMPT_TIMEOUT = 5.0
 
 #: Tells redis-py to hand over bytes, even when the user's client decodes (redis.client.NEVER_DECODE).
 RAW = {"NEVER_DECODE": True}
+
+
+#: For a question, which may be asked any number of times.
+UNSTAMPED = Stamp(b"", 0)
 
 
 class Sessions:
@@ -87,7 +91,7 @@ class Broker:
         self._lines: Lines | None = None
         self._waiting_lines: Lines | None = None
         self._connecting = threading.Lock()
-        self.listeners = Listeners(lambda: self.waiting.pubsub())
+        self.listeners = Listeners(self._make_listening)
         self.sessions = Sessions()
         self.awaited: dict[AbstractEventLoop, AsyncBroker] = {}  #: see broker_aio.py
 
@@ -127,6 +131,12 @@ class Broker:
 
     def _make_waiting(self) -> Redis:
         return waiting_twin(self.client) if self.is_users else waiting_client(self.endpoint)
+
+    def _make_listening(self) -> Any:
+        waiting: Any = self.waiting
+        if self.is_cluster:  # what is published at one node is heard at all
+            waiting = waiting.get_redis_connection(waiting.get_random_node())
+        return waiting.connection_pool.make_connection()
 
     @property
     def lines(self) -> Lines | None:
@@ -245,13 +255,15 @@ class Broker:
             return self.execute(step.question)
         while True:
             try:
-                with self.listeners.on(step.channels) as listener:
+                with self.listeners.listening() as listener:
+                    answer = self._listen_and_ask(listener, step)
                     while True:
-                        answer = self.execute(step.question)
                         left = ends_at - time.monotonic()
                         if step.is_over(answer) or left <= 0:
                             return answer
-                        listener.hear(min(left, LONGEST_BLOCK))
+                        news = listener.hear(min(left, LONGEST_BLOCK))
+                        told = step.tells(*news) if news and step.tells else None
+                        answer = self.execute(step.question) if told is None else told
             except Exception as error:
                 meant = translate(error, self.label)
                 if was_answered(meant) or time.monotonic() >= ends_at:
@@ -260,6 +272,17 @@ class Broker:
                 answer = self.execute(step.question)
                 if step.is_over(answer):
                     return answer
+
+    def _listen_and_ask(self, listener: Listener, step: Watch[T]) -> T:
+        if listener.takes_questions and not self.is_cluster:
+            try:
+                return step.question.read(listener.subscribe(step.channels, _command(step.question, UNSTAMPED)))
+            except Exception as error:
+                if not is_noscript(error):
+                    raise
+        else:
+            listener.subscribe(step.channels)
+        return self.execute(step.question)
 
     def stop_waiting(self) -> None:
         """Close the waiting connections. A `wait` in another thread ends with RedisUnavailable."""
@@ -313,6 +336,7 @@ _MEANINGS: tuple[tuple[str, type[errors.RedisError], str], ...] = (
     ("WRONGPASS", errors.RedisDenied, "user name or password is wrong"),
     ("NOAUTH", errors.RedisDenied, "it asks for a password"),
     ("Authentication required", errors.RedisDenied, "it asks for a password"),
+    ("Protocol error: unauthenticated", errors.RedisDenied, "it asks for a password"),
     ("HELLO must be called with the client already authenticated", errors.RedisDenied, "it asks for a password"),
     ("invalid password", errors.RedisDenied, "user name or password is wrong"),
     ("invalid username-password", errors.RedisDenied, "user name or password is wrong"),

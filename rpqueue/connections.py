@@ -98,6 +98,8 @@ def _common(endpoint: Endpoint, library: Library, *, waiting: bool) -> dict[str,
         options["username"] = endpoint.username
     if endpoint.password:
         options["password"] = endpoint.password
+    if waiting:
+        options["protocol"] = 3  # a subscribed connection takes questions, too
     options.update(endpoint.options)
     if waiting:
         options["decode_responses"] = False  # the names of channels are compared as bytes

@@ -134,7 +134,14 @@ class EnqueuedTask:
         channels = [self.keys.events + self.taskid.encode()]
         if self.task is None or not self.task.save_results:
             channels.append(self.keys.events)  # its own end is not published; that of its round is
-        return Watch(channels, self.whereabouts(), over, timeout)
+        return Watch(channels, self.whereabouts(), over, timeout, self._told)
+
+    def _told(self, channel: bytes, news: bytes) -> list[Whereabouts] | None:
+        """Where it is, when the news say so: a short outcome is published with the end."""
+        word, _, outcome = news.partition(b" ")
+        if word != b"done" or not outcome or channel.endswith(b":"):
+            return None
+        return [moves.ended(self.taskid, outcome)]
 
     def cancel(self) -> bool | int:
         """

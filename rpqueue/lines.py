@@ -65,15 +65,27 @@ class Line:
         except Exception:  # closed or broken: redis-py says so in several ways, all of which mean the same
             self.hang_up()
 
-    def receive(self) -> Any:
+    @property
+    def protocol(self) -> int:
+        """2 or 3: the version of RESP that it speaks."""
+        return int(getattr(self._connection, "protocol", 2) or 2)
+
+    def has_news(self, timeout: float) -> bool:
+        """Whether something can be read within *timeout* seconds. A connection that is closed is opened anew."""
+        return bool(self._connection.can_read(timeout=timeout))
+
+    def receive(self, *, pushed: bool = False) -> Any:
         """
         Wait for the next reply, bytes left as bytes.
+
+        Args:
+            pushed: whether to return what the server sends unasked over RESP3, too.
 
         Raises:
             redis.exceptions.ResponseError: it is an error; the line can go on.
             redis.exceptions.RedisError: the line is broken and hung up.
         """
-        reply = self._connection.read_response(disable_decoding=True)
+        reply = self._connection.read_response(disable_decoding=True, push_request=pushed)
         self._used_at = time.monotonic()
         return reply
 

@@ -1,7 +1,9 @@
 """
 Listeners: subscribed connections that hear what becomes of messages.
 
-A new connection costs more than all the rest of a short wait, so one that is done listening is kept for the next.
+A new connection costs more than all the rest of a short wait, so one that is done listening is kept for the next. Where
+it speaks RESP3, the first question goes over it as well, right behind the subscription: Redis answers it after that, so
+nothing is missed in between, and one round trip does for both.
 """
 
 from __future__ import annotations
@@ -11,12 +13,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+from .lines import Line
 
 #: Connections that are kept while nobody listens.
 MOST_IDLE = 64
-#: Seconds that Redis may take to confirm a subscription.
-CONFIRM_TIMEOUT = 5.0
+#: First words of what comes over a subscribed connection without being an answer.
+_SUBSCRIBED, _UNSUBSCRIBED, _MESSAGE = b"subscribe", b"unsubscribe", b"message"
+
+
+class News(NamedTuple):
+    """Something that was published."""
+
+    channel: bytes
+    text: bytes
 
 
 class Listener:
@@ -24,44 +35,75 @@ class Listener:
     One connection that listens to some channels.
 
     Args:
-        pubsub: of redis-py, not shared with anybody.
+        line: that nobody else uses.
     """
 
-    def __init__(self, pubsub: Any) -> None:
-        self._pubsub = pubsub
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._channels: frozenset[bytes] = frozenset()
+        self._heard: deque[News] = deque()
 
-    def subscribe(self, channels: Sequence[bytes]) -> None:
-        """Listen to *channels*; everything that is published after this returns will be heard."""
+    @property
+    def takes_questions(self) -> bool:
+        """Whether a command may be sent over it while it listens."""
+        return self._line.protocol == 3
+
+    def subscribe(self, channels: Sequence[bytes], question: Sequence[Any] | None = None) -> Any:
+        """
+        Listen to *channels*; everything that is published after this returns will be heard.
+
+        Args:
+            channels: none is heard any more that was before.
+            question: a command to send behind it; only where it `takes_questions`.
+
+        Returns:
+            The reply to the question, of an instant after the subscription.
+        """
+        self._forget()
         self._channels = frozenset(channels)
-        self._pubsub.subscribe(*channels)
-        missing = set(channels)
-        ends_at = time.monotonic() + CONFIRM_TIMEOUT
-        while missing:
-            news = self._pubsub.get_message(timeout=CONFIRM_TIMEOUT)
-            if news is not None and news["type"] == "subscribe":
-                missing.discard(_bytes(news["channel"]))
-            elif time.monotonic() > ends_at:
-                raise ConnectionError("Redis did not confirm a subscription")
+        self._line.send(*([("SUBSCRIBE", *channels)] if question is None else [("SUBSCRIBE", *channels), question]))
+        missing, reply = set(channels), None
+        while missing or (question is not None and reply is None):
+            frame = self._line.receive(pushed=True)
+            if not _is_pushed(frame):
+                reply = frame
+            elif frame[0] == _SUBSCRIBED:
+                missing.discard(frame[1])
+            else:
+                self._take(frame)
+        return reply
 
-    def hear(self, timeout: float) -> bool:
-        """Wait for news on one of the channels, at most *timeout* seconds. Returns whether there was any."""
+    def _forget(self) -> None:
+        """Read what still came of the channels before."""
+        self._heard.clear()
+        while self._line.has_news(0):
+            self._line.receive(pushed=True)
+
+    def _take(self, frame: Any) -> None:
+        if _is_pushed(frame) and frame[0] == _MESSAGE and frame[1] in self._channels:
+            self._heard.append(News(frame[1], frame[2]))
+
+    def hear(self, timeout: float) -> News | None:
+        """Wait for news on one of the channels, at most *timeout* seconds; None: there was none."""
         ends_at = time.monotonic() + timeout
-        while True:
-            news = self._pubsub.get_message(timeout=max(ends_at - time.monotonic(), 0.0))
-            if news is not None and news["type"] == "message" and _bytes(news["channel"]) in self._channels:
-                return True
-            if time.monotonic() >= ends_at:
-                return False
+        while not self._heard:
+            if not self._line.has_news(max(ends_at - time.monotonic(), 0.0)):
+                return None
+            self._take(self._line.receive(pushed=True))
+        return self._heard.popleft()
 
     def rest(self) -> None:
         """Listen no more. What still comes of these channels is not heard by the next who listens."""
-        self._pubsub.unsubscribe(*self._channels)
+        self._line.send(("UNSUBSCRIBE", *self._channels))
         self._channels = frozenset()
 
     def close(self) -> None:
         """Close the connection."""
-        self._pubsub.close()
+        self._line.hang_up()
+
+
+def _is_pushed(frame: Any) -> bool:
+    return isinstance(frame, list) and bool(frame) and frame[0] in (_SUBSCRIBED, _UNSUBSCRIBED, _MESSAGE)
 
 
 class Listeners:
@@ -69,7 +111,7 @@ class Listeners:
     Listeners that are free. Threads may share one; a forked child begins with none.
 
     Args:
-        make: gives a pubsub object of redis-py.
+        make: gives a connection of redis-py.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
@@ -78,9 +120,9 @@ class Listeners:
         self._pid = os.getpid()
 
     @contextmanager
-    def on(self, channels: Sequence[bytes]) -> Iterator[Listener]:
-        """A Listener that is subscribed to *channels*."""
-        listener = self._subscribed(channels)
+    def listening(self) -> Iterator[Listener]:
+        """A Listener for the caller alone."""
+        listener = self._take()
         try:
             yield listener
             listener.rest()
@@ -92,34 +134,15 @@ class Listeners:
         else:
             listener.close()
 
-    def _subscribed(self, channels: Sequence[bytes]) -> Listener:
+    def _take(self) -> Listener:
         if self._pid != os.getpid():  # the parent's connections are not ours to speak on
             self._idle, self._pid = deque(maxlen=MOST_IDLE), os.getpid()
         try:
-            kept = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            pass
-        else:
-            try:
-                kept.subscribe(channels)
-            except Exception:
-                # It lay idle, and the server or something between may have dropped it; a new one tells what is wrong.
-                kept.close()
-            else:
-                return kept
-        fresh = Listener(self._make())
-        try:
-            fresh.subscribe(channels)
-        except BaseException:
-            fresh.close()
-            raise
-        return fresh
+            return Listener(Line(self._make()))
 
     def close(self) -> None:
         """Close all that are free."""
         while self._idle:
             self._idle.pop().close()
-
-
-def _bytes(channel: str | bytes) -> bytes:
-    return channel.encode() if isinstance(channel, str) else channel

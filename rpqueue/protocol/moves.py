@@ -228,6 +228,11 @@ def whereabouts(keys: QueueKeys, ids: Sequence[str]) -> Operation[list[Whereabou
     return Operation(scripts.load("states"), (*keys.block, *outcomes), tuple(ids), read)
 
 
+def ended(message_id: str, outcome: bytes) -> Whereabouts:
+    """Of a message that is done and left an outcome."""
+    return Whereabouts(message_id, State.DONE, 0.0, 0.0, 0, 0, 0, b"", "", b"", outcome)
+
+
 def _whereabouts(message_id: str, now: float, row: list[bytes]) -> Whereabouts:
     state, at, counts, message, last, outcome = row
     _, failures, crashes, interruptions = (int(word) for word in (counts or b"1 0 0 0").split())

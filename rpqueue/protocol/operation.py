@@ -106,18 +106,25 @@ class Watch(Generic[T]):
     """
     Ask *question* until `is_over` its answer, at most *timeout* seconds, and again whenever one of *channels* has news.
 
-    The reply is the last answer. News is a hint: the question is asked again now and then without any.
+    The reply is the last answer. News is a hint: the question, which has no memo, is asked again now and then without
+    any. Some news is the answer: *tells* gives that for a channel and what was published there, or None.
     """
 
-    __slots__ = ("channels", "is_over", "question", "timeout")
+    __slots__ = ("channels", "is_over", "question", "tells", "timeout")
 
     def __init__(
-        self, channels: Sequence[bytes], question: Operation[T], is_over: Callable[[T], bool], timeout: float
+        self,
+        channels: Sequence[bytes],
+        question: Operation[T],
+        is_over: Callable[[T], bool],
+        timeout: float,
+        tells: Callable[[bytes, bytes], T | None] | None = None,
     ) -> None:
         self.channels = channels
         self.question = question
         self.is_over = is_over
         self.timeout = timeout
+        self.tells = tells
 
     def __iter__(self) -> Generator[Watch[Any], Any, T]:
         """``answer = yield from Watch(...)`` inside a flow."""

@@ -139,17 +139,20 @@ def test_a_round_in_which_nothing_happened_may_claim_when_it_is_sent_again(queue
     assert cycle(queue, number=5).ids == ["a"]
 
 
-def test_who_watches_a_message_hears_of_its_start_and_its_end(queue: Queue) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "news"), [("1", b"done 1"), ("x" * 4096, b"done " + b"x" * 4096), ("x" * 4097, b"done")]
+)
+def test_who_watches_a_message_hears_of_its_start_and_its_end(queue: Queue, outcome: str, news: bytes) -> None:
     queue.given(ready=["a", "b"], flags=Flags.WATCHED)
     queue.given(ready=["c"])
     with queue.client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.psubscribe(queue.keys.events + b"*")
         listener.get_message(timeout=1)
         cycle(queue, starting=1)
-        cycle(queue, done=["b", "c"], full=[("a", 1, 5000, "1")])
+        cycle(queue, done=["b", "c"], full=[("a", 1, 5000, outcome)])
         heard = []
         while len(heard) < 3:
             message = listener.get_message(timeout=2)
             assert message, f"nothing more after {heard}"
             heard.append((message["channel"].removeprefix(queue.keys.events), message["data"]))
-    assert heard == [(b"a", b"started"), (b"a", b"done"), (b"", b"done 3")]
+    assert heard == [(b"a", b"started"), (b"a", news), (b"", b"done 3")]

@@ -1,3 +1,6 @@
+-- Bytes up to which an outcome is published with the news that it is there.
+local SHORT = 4096
+
 -- The acks of a round in one queue, its n-th (see said_of_queues): outcomes are kept, waiters told, ids that came too late
 -- added to `stale` as {n, id}. Returns whether there were any.
 local function ack_all(queue, n, stale)
@@ -17,7 +20,7 @@ local function ack_all(queue, n, stale)
     local keep = queue.keeps[i]
     if keep and not (late and late[id]) then
       redis.call('SET', keep.key, keep.outcome, 'PX', keep.ttl)
-      publish(q, id, 'done')
+      publish(q, id, #keep.outcome <= SHORT and 'done ' .. keep.outcome or 'done')
     end
   end
   if done > 0 then publish(q, '', 'done ' .. done) end
