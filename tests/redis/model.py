@@ -324,8 +324,8 @@ def go_round(
     for model in models:
         done = model.ack(acks[model.name])
         stale += [(model.name, ack.id) for ack in acks[model.name] if ack.id not in done]
-        if model.promote(limit) + model.reap(limit, keep):
-            look(model)
+        model.promote(limit)
+        model.reap(limit, keep)
     due = [index.priorities[name] for name, at in index.due.items() if name not in names and is_past(at)]
     for model in sorted(models, key=priority):
         if not wanted or (yields and min([*ready.values(), *due], default=NEVER) < priority(model)):
@@ -333,8 +333,7 @@ def go_round(
         got = model.claim(wanted, now)
         wanted -= len(got)
         claimed += [(model.name, id.encode(), *rest) for id, *rest in got]
-        if got:
-            look(model)
+        look(model)
     return stale, claimed
 
 

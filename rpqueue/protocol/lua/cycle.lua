@@ -32,7 +32,10 @@ local stale, claimed = {}, {}
 local function claim_from(n)
   local queue = queues[n]
   local got, ends_at = claim(queue.q, wanted, now, worker_ttl, true)
-  if not got then return end
+  if not got then
+    if yields then index_ready(queue.name, index, false) end -- its messages may have been cancelled
+    return
+  end
   queue.due = earlier(queue.due, ends_at)
   local ids, messages = got[1], got[2]
   claimed[#claimed + 1] = {n, ids, messages, got[3]}
