@@ -21,8 +21,18 @@ try:
 except ImportError:  # it is a requirement, but not every implementation of Python can have it
     _hiredis_pack = None
 
+#: Bytes of a word from which on it is better copied as a whole: hiredis looks at each byte.
+LARGE_WORD = 4096
 #: Seconds without use after which a line is looked at first: the server, or something between, may have dropped it.
 LONG_IDLE = 1.0
+
+
+def _joined(command: Sequence[Any]) -> bytes:
+    parts = [b"*%d\r\n" % len(command)]
+    for word in command:
+        text = word if isinstance(word, bytes) else str(word).encode()
+        parts += (b"$%d\r\n" % len(text), text, b"\r\n")
+    return b"".join(parts)
 
 
 class Line:
@@ -46,6 +56,9 @@ class Line:
 
     def pack(self, command: Sequence[Any]) -> Sequence[bytes]:
         """A command as it goes over the wire. hiredis packs text, bytes and numbers, in half the time of redis-py."""
+        last = command[-1]  # a body, where there are bodies
+        if isinstance(last, (bytes, str)) and len(last) > LARGE_WORD:
+            return (_joined(command),)
         if _hiredis_pack is not None:
             return (_hiredis_pack(tuple(command)),)
         packed: Sequence[bytes] = self._connection.pack_command(*command)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntFlag
 from itertools import chain
 from typing import Any, NamedTuple
@@ -22,6 +22,10 @@ from .errors import MessageTooLarge, RefusedInput, RpqueueError, UnserializableV
 VERSION = 1
 #: Bytes that bodies may have on average to be decoded together: joining larger ones costs more than it saves.
 _SMALL = 4096
+#: Characters from which on it pays to look whether a text needs any quoting inside, and what may need it in ASCII
+#: beside the quote and the backslash.
+LONG_TEXT = 4096
+_CONTROLS = bytes([*range(32), 127])
 #: Stands between bodies that are decoded together. No body can hold it, so none reaches into its neighbour.
 _MARK = os.urandom(8).hex()
 _BETWEEN = f',"{_MARK}",'.encode()
@@ -123,18 +127,19 @@ def encode(value: Any, what: str, limit: int = MAX_MESSAGE_BYTES) -> bytes:
         what: how errors name it.
         limit: most bytes that the JSON may have; 0 sets no limit.
     """
-    return _encode(value, what, limit, 0)
+    return _encode(value, what, limit, 0, _to_json)
 
 
-def _encode(value: Any, what: str, limit: int, empty_dicts: int) -> bytes:
-    """As `encode`, of a value that is known to hold so many empty dicts."""
+def _encode(value: Any, what: str, limit: int, empty_dicts: int, to_json: Callable[[Any], str]) -> bytes:
+    """As `encode`, of a value whose JSON is known to end with so many empty dicts."""
     try:
-        text = _to_json(value)
+        text = to_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise UnserializableValue(
             f"{what}: expected a value that JSON can carry, got {_short(value)} ({error})"
         ) from error
-    if text.count("{") > empty_dicts and _has_other_keys(value):
+    # `{}]` is how a call without keyword arguments ends.
+    if text.find("{", 0, len(text) - 3 * empty_dicts) >= 0 and _has_other_keys(value):
         raise UnserializableValue(f"{what}: expected dicts with str keys, as in JSON, got {_short(value)}")
     body = text.encode()
     if limit and len(body) > limit:
@@ -148,7 +153,10 @@ def _encode(value: Any, what: str, limit: int, empty_dicts: int) -> bytes:
 def encode_each(values: Sequence[Any], limit: int) -> list[bytes] | None:
     """What `encode` makes of each of *values*; None when it would refuse one."""
     try:
-        bodies = [_to_json(value).encode() for value in values]
+        texts = [_to_json(value) for value in values[:1]]
+        to_json = _with_long_texts if texts and len(texts[0]) > LONG_TEXT else _to_json
+        texts += [to_json(value) for value in values[1:]]
+        bodies = [text.encode() for text in texts]
     except (TypeError, ValueError, RecursionError):
         return None
     if limit and max(map(len, bodies), default=0) > limit:
@@ -187,7 +195,8 @@ def decode_each(bodies: Sequence[bytes]) -> list[Any] | None:
 
 def encode_task(name: str, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], limit: int) -> bytes:
     """The body of a task message."""
-    return _encode([name, list(args), kwargs], f"arguments of {name}", limit, 0 if kwargs else 1)
+    to_json = _encoder_for((*args, *kwargs.values()) if kwargs else args)
+    return _encode([name, list(args), kwargs], f"arguments of {name}", limit, 0 if kwargs else 1, to_json)
 
 
 def decode_task(body: bytes, limit: int = 0) -> tuple[str, list[Any], dict[str, Any]]:
@@ -208,9 +217,9 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-def _encoder() -> Callable[[Any], str]:
+def _encoder(quote: Callable[[str], str]) -> Callable[[Any], str]:
     """
-    What json.dumps() with our options does.
+    What json.dumps() with our options does; *quote* makes JSON of a str.
 
     Every call of it, and of JSONEncoder.encode(), makes an encoder in C, which takes longer than what most calls have
     to encode. So ours is made once, where Python has one.
@@ -219,14 +228,42 @@ def _encoder() -> Callable[[Any], str]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return encoder.encode
-    quote = json.encoder.encode_basestring_ascii
     # Its arguments are markers, default, encoder, indent, the separators, sort_keys, skipkeys and allow_nan. Without
     # markers a list that holds itself ends in a RecursionError.
     parts = make(None, encoder.default, quote, None, ":", ",", False, False, False)
     return lambda value: "".join(parts(value, 0))
 
 
-_to_json = _encoder()
+def _quote_long(text: str) -> str:
+    """What JSON's quoting does, which looks at each character twice. Most long texts need nothing but the quotes."""
+    if (
+        len(text) > LONG_TEXT
+        and text.isascii()
+        and '"' not in text
+        and "\\" not in text
+        and len(text.encode().translate(None, _CONTROLS)) == len(text)
+    ):
+        return "".join(('"', text, '"'))
+    return json.encoder.encode_basestring_ascii(text)
+
+
+def _encoder_for(values: Iterable[Any]) -> Callable[[Any], str]:
+    """The quicker one for something with *values* in it."""
+    to_json = _to_json
+    for value in values:
+        if type(value) is str and len(value) > LONG_TEXT:
+            to_json = _long_to_json
+    return to_json
+
+
+def _with_long_texts(value: Any) -> str:
+    """JSON of a value that is likely to hold long texts."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else (value,)
+    return _encoder_for(inner)(value)
+
+
+_to_json = _encoder(json.encoder.encode_basestring_ascii)
+_long_to_json = _encoder(_quote_long)
 # json.loads() with options makes a new one for every call.
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 

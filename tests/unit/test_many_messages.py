@@ -20,6 +20,7 @@ from rpqueue.messages import (
     decode_each,
     encode,
     encode_each,
+    encode_task,
     header_tail,
     parse_header,
 )
@@ -81,6 +82,45 @@ def test_many_values_are_encoded_as_each_alone(values: list[Any], limit: int) ->
     alone = [refusal_or(encode, value, "value", limit) for value in values]
     refused = any(not isinstance(body, bytes) for body in alone)
     assert encode_each(values, limit) == (None if refused else alone)
+
+
+LONG = 5000
+SPECIAL = ["", "\x00", "\n", "\x1f", "\x7f", '"', "\\", "é", "\u2028", "\ud800", "\U0001f600", "~ "]
+
+
+class Loud(str):
+    def __str__(self) -> str:
+        return self.upper()
+
+    def __format__(self, spec: str) -> str:
+        return self.upper()
+
+
+@pytest.mark.parametrize("special", SPECIAL)
+@pytest.mark.parametrize("at", [0, LONG // 2, LONG])
+def test_long_texts_are_quoted_as_json_quotes_them(special: str, at: int) -> None:
+    text = "x" * at + special + "y" * (LONG - at)
+    short = special + "z"
+    dumped = json.dumps(text).encode()
+    assert encode_task("t", (text, short), {}, 0) == b'["t",[%s,%s],{}]' % (dumped, json.dumps(short).encode())
+    assert encode_task("t", [], {"a": text}, 0) == b'["t",[],{"a":%s}]' % dumped
+    assert encode_each([text, {"a": text}, [text, short], text], 0) == [
+        dumped,
+        b'{"a":%s}' % dumped,
+        b"[%s,%s]" % (dumped, json.dumps(short).encode()),
+        dumped,
+    ]
+    assert encode_task("t", (text, Loud(text)), {}, 0) == b'["t",[%s,%s],{}]' % (dumped, dumped)
+
+
+@pytest.mark.parametrize("size", [1, LONG])
+def test_other_keys_beside_long_texts_are_refused(size: int) -> None:
+    text = "x" * size
+    for args, kwargs in [((text, {1: 2}), {}), ((), {"a": {1: 2}, "b": text}), (({"a": {1: 2}}, text), {})]:
+        with pytest.raises(RefusedInput, match="str keys"):
+            encode_task("t", args, kwargs, 0)
+    assert encode_each([text, {1: 2}], 0) is None
+    assert encode_task("t", (text, "{"), {}, 0) == b'["t",["%s","{"],{}]' % text.encode()
 
 
 @given(st.lists(BODIES | ODD, max_size=5))
