@@ -89,6 +89,7 @@ class Fetcher:
         self._ended: deque[Claim] = deque()  #: what the next round acks
         self._first_ended: Claim | None = None  #: the first of them when the monitor looked last
         self._seen_ended = 0.0  #: since when it is the first
+        self._asking = 0  #: slots that want a round, or wait for another slot's
         self._idle = 0  #: slots without work
         self._followers = 0  #: those of them that wait for the one that waits in Redis
         self._somebody_waits = False  #: a slot waits in Redis
@@ -261,12 +262,18 @@ class Fetcher:
 
     def _fill(self) -> None:
         """Fill the buffer: by a round, or by waiting until a round is worth it."""
-        with self._rounds:
-            if self._buffer or self._quiet.is_set():
-                return
-            brought = self._round(self._wanted())
-            if brought and self.patience.broker.lines is not None:
-                self._send_ahead()
+        with self._change:
+            self._asking += 1
+        try:
+            with self._rounds:
+                if self._buffer or self._quiet.is_set():
+                    return
+                brought = self._round(self._wanted())
+                if brought and self.patience.broker.lines is not None:
+                    self._send_ahead()
+        finally:
+            with self._change:
+                self._asking -= 1
         if brought:
             return
         with self._change:
@@ -280,7 +287,7 @@ class Fetcher:
     def _wanted(self) -> int:
         """How many messages to claim now: one for each free slot, and what fits into the time budget behind them."""
         budget = self.system.settings.claim_ahead
-        free = self._followers + 1 + self.async_room
+        free = self._free + self.async_room
         if self._pace * 2 > budget:
             self._limit = 0
         else:
@@ -288,6 +295,11 @@ class Fetcher:
             fitting = max(int(budget / 2 * self.slots / self._pace), 1) if self._pace else LARGEST_CLAIM
             self._limit = min(max(self._limit * 2, free), fitting, LARGEST_CLAIM)
         return min(max(free, self._limit), self.ledger.room)
+
+    @property
+    def _free(self) -> int:
+        """Slots that could start something at once, the asking one included."""
+        return max(self._asking, 1) + self._followers
 
     def _await_work(self) -> None:
         """
@@ -426,7 +438,7 @@ class Fetcher:
             yields=self.route.yields,
             lease_for=settings.worker_ttl,
             wanted=wanted,
-            starting=self._followers + 1,
+            starting=self._free,
             limit=settings.queue_items_per_pass * settings.reentry_retry,
             rules=self.system.task_rules,
         )
