@@ -167,7 +167,12 @@ class Fetcher:
     @property
     def is_idle(self) -> bool:
         """Whether every slot waits and nothing is left to say."""
-        return self._idle >= self.slots and not self._ended and not self._buffer and not self._under_way
+        return self._idle >= self.slots and not self.has_waiting
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether claims wait for a slot, or acks for a round."""
+        return bool(self._buffer or self._ended or self._under_way)
 
     @property
     def quiet(self) -> bool:

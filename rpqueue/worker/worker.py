@@ -32,8 +32,8 @@ from .unparker import Unparker
 
 log = logging.getLogger("rpqueue.worker")
 
-#: Seconds between two looks of the monitor: while slots work, and while all are idle.
-BUSY_LOOK, IDLE_LOOK = 0.005, 0.2
+#: Seconds between two looks of the monitor: while messages or acks wait, while slots only work, and while all are idle.
+BUSY_LOOK, CALM_LOOK, IDLE_LOOK = 0.005, 0.05, 0.2
 #: Seconds that acks and give-backs may take at the end, when Redis does not answer.
 LAST_WORDS = 5.0
 
@@ -102,7 +102,9 @@ class Worker:
             return 0.0
         except Exception:
             log.exception("the monitor failed; going on")
-        return IDLE_LOOK if self.fetcher.is_idle else BUSY_LOOK
+        if self.fetcher.has_waiting:
+            return BUSY_LOOK
+        return IDLE_LOOK if self.fetcher.is_idle else CALM_LOOK
 
     def stop(self) -> None:
         """Stop, in an order that loses nothing."""
