@@ -109,9 +109,9 @@ class Haul(NamedTuple):
     def decoded(self, lease_for: float, limit: int, *, are_tasks: bool) -> tuple[Items, list[Unreadable]]:
         """What is in the messages, which are leased for *lease_for* seconds; and those over *limit*, or no JSON."""
         ends_at = self.now + lease_for if self.claimed.ids and lease_for > 0 else 0.0
-        items = None if are_tasks else self._items(limit)
+        items = None if are_tasks else self._items(limit, ends_at)
         if items is not None:
-            return Items(items, self._tokens(items), ends_at), []
+            return items, []
         found, unreadable = Items(ends_at=ends_at), []
         for message_id, token, message, _ in self.claimed.rows():
             try:
@@ -124,8 +124,8 @@ class Haul(NamedTuple):
                 found.tokens[leased.id] = token
         return found, unreadable
 
-    def _items(self, limit: int) -> dict[str, Any] | None:
-        """The items by their ids, decoded together; None when one of them is odd."""
+    def _items(self, limit: int, ends_at: float) -> Items | None:
+        """The items, decoded together; None when one of them is odd."""
         headers, bodies = set(), []
         for message in self.messages:
             header, bar, body = message.partition(b"|")
@@ -142,14 +142,11 @@ class Haul(NamedTuple):
             ids = [message_id.decode() for message_id in self.claimed.ids]
         except ValueError:  # Undecodable, or an id that is no UTF-8
             return None
-        return dict(zip(ids, values, strict=True))
-
-    def _tokens(self, ids: Iterable[str]) -> dict[str, int]:
-        ids = list(ids)
-        tokens = dict.fromkeys(ids, self.claimed.token)
+        items = Items(zip(ids, values, strict=True), ends_at=ends_at)
+        items.tokens = dict.fromkeys(ids, self.claimed.token)
         for place, (token, _) in self.claimed.tokens_and_tries().items():
-            tokens[ids[place]] = token
-        return tokens
+            items.tokens[ids[place]] = token
+        return items
 
 
 def encoded(items: Iterable[Any], size: int, limit: int) -> Iterator[list[bytes]]:
