@@ -1,3 +1,5 @@
+-- Leased -> done: finish() for what is known to be held, ack() for what somebody says he holds.
+
 -- Leased -> done: whoever held them has checked that.
 local function finish(q, ids)
   redis.call('HDEL', q.messages, unpack(ids))

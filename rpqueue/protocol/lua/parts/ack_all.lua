@@ -1,3 +1,5 @@
+-- All acks of a round in one queue.
+
 -- Bytes up to which an outcome is published with the news that it is there.
 local SHORT = 4096
 

@@ -1,3 +1,5 @@
+-- Ready -> leased, by claim(), or out of the queue for good, by pop().
+
 -- Ids and their messages without those that have none.
 local function present(ids, messages)
   local kept = 0

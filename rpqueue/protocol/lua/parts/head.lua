@@ -1,3 +1,5 @@
+-- When something is due.
+
 -- The earliest instant (ms) in a sorted set; nil when it is empty.
 local function head_of(zset)
   return tonumber(redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2])

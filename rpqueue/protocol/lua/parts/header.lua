@@ -1,3 +1,5 @@
+-- What the header of a message says; messages.py has its form.
+
 -- What the tails of headers say, {lease, attempts, flags}, false when it is nothing of ours: messages of a queue share theirs.
 local terms = {[''] = {0, 1, 0}}
 

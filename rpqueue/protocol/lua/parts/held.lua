@@ -1,3 +1,5 @@
+-- Tokens, and whether a lease is held under the one that is said.
+
 -- Whether any message of the queue has an entry; asked once in a call.
 local function has_counts(q)
   if q.has_counts == nil then q.has_counts = redis.call('EXISTS', q.counts) == 1 end

@@ -1,3 +1,5 @@
+-- What a round leaves: the index kept true, another worker woken, and what it tells of queues that have work.
+
 -- Keep the index true for the queues of a round, and wake another worker for what is ready in them. Returns the next
 -- instant (ms) at which one of them needs a hand, or false, and whether something is ready. See reindex().
 local function leave(queues, first)

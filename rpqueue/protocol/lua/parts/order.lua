@@ -1,3 +1,5 @@
+-- In which order a round claims from its queues, and whether others are to go before one.
+
 -- A priority as Redis tells it; none goes last.
 local function as_number(priority)
   return priority and tonumber(priority) or math.huge -- some builds of Lua cannot read 'inf'
