@@ -34,6 +34,7 @@ class Claim:
         "name",
         "outcome",
         "record",
+        "started",
         "task",
         "token",
     )
@@ -52,6 +53,7 @@ class Claim:
         self.kwargs: dict[str, Any] = {}
         self.error: RpqueueError | None = None  #: why it cannot be decoded
         self.task: Task[..., Any] | None = None  #: once it runs
+        self.started = 0.0  #: monotonic instant since which it runs
         self.keep_for = 0.0  #: seconds to keep the outcome; 0: none is kept
         self.outcome = b""  #: JSON, once it is over
 

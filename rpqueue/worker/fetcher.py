@@ -40,6 +40,8 @@ log = logging.getLogger("rpqueue.worker")
 LARGEST_CLAIM, MOST_ACKS = 500, 1000
 #: Blocks without news after which an idle worker runs a round all the same, in case a wake token was lost.
 QUIET_BLOCKS = 3
+#: Seconds for which nobody guesses when tasks will end, after a guess was wrong.
+MISTRUST = 1.0
 
 
 class Departed(NamedTuple):
@@ -84,6 +86,7 @@ class Fetcher:
         self._quiet = threading.Event()  #: claim no more
         self.stale = 0  #: acks that came too late
         self.busy = threading.Event()  #: set when the monitor should look often
+        self.running: Callable[[], list[Claim]] = list  #: what the pool runs now
         self.async_room = 0  #: coroutines that could start at once, when the last claims were such
         self._buffer: deque[Claim] = deque()
         self._ended: deque[Claim] = deque()  #: what the next round acks
@@ -99,6 +102,7 @@ class Fetcher:
         self._fresh_for = 0.0  #: seconds after the last pop for which the buffer's leases need no second thought
         self._limit = 0  #: claim-ahead in messages
         self._pace = 0.0  #: seconds that a task took lately
+        self._misjudged = -MISTRUST  #: monotonic instant at which claims last had to go back because no slot took them
         self._due = 0.0  #: monotonic instant at which a queue needs a hand; 0: none
         self._drift = 0.0  #: Redis's clock minus the monotonic one
         self._last_round = 0.0
@@ -193,6 +197,7 @@ class Fetcher:
             budget = self.system.settings.claim_ahead
             if (self._buffer or self._under_way) and now - self._last_pop > budget:
                 self._release_buffer()
+                self._misjudged = now
             hand_needed = self._due and now >= self._due and self._idle < self.slots
             unseen = now - self._last_round > 1.0 and self._idle < self.slots
             if self._has_late_acks(now, budget) or hand_needed or unseen:
@@ -295,11 +300,19 @@ class Fetcher:
         free = self._free + self.async_room
         if self._pace * 2 > budget:
             self._limit = 0
+            free += self._soon_free(budget)
         else:
             # Half of the budget: while these run, as many more may be on their way.
             fitting = max(int(budget / 2 * self.slots / self._pace), 1) if self._pace else LARGEST_CLAIM
             self._limit = min(max(self._limit * 2, free), fitting, LARGEST_CLAIM)
         return min(max(free, self._limit), self.ledger.room)
+
+    def _soon_free(self, budget: float) -> int:
+        """Slots whose tasks should end within the budget, going by what tasks took lately. Tasks often end together."""
+        now = time.monotonic()
+        if now - self._misjudged < MISTRUST:
+            return 0
+        return sum(abs(claim.started + self._pace - now) < budget for claim in self.running() if claim.started)
 
     @property
     def _free(self) -> int:

@@ -103,14 +103,15 @@ class Runner:
         return task
 
     def _start(self, task: Task[..., Any], claim: Claim) -> float:
-        """Write down that it runs. Returns since when, on the monotonic clock."""
+        """Write down that it runs, and since when. Returns that instant."""
         claim.task = task
         if task.takes_attempts:
             claim.kwargs["_attempts"] = claim.attempts_left
         elif claim.kwargs:
             claim.kwargs.pop("_attempts", None)
         self._ledger.move(claim.record, Stage.STARTED)
-        return time.monotonic()
+        claim.started = started = time.monotonic()
+        return started
 
     def _succeeded(self, task: Task[..., Any], claim: Claim, value: Any, started: float) -> None:
         seconds = time.monotonic() - started
