@@ -14,6 +14,17 @@ from types import FrameType
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
+def print_stacks(number: int = 0, frame: FrameType | None = None) -> None:
+    """
+    Print every thread's stack to stderr.
+
+    Under the GIL, so that no thread goes on while its stack is read: ``faulthandler.register`` reads them as they run,
+    and that has crashed a worker.
+    """
+    if sys.__stderr__ is not None:
+        faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
+
+
 class Orders:
     """
     Whether to stop.
@@ -59,16 +70,11 @@ class Orders:
         before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         for number in STOP_SIGNALS:
             signal.signal(number, self._hear if interrupt or number != signal.SIGINT else signal.SIG_IGN)
-        if stacks is not None:
-            signal.signal(signal.SIGUSR2, stacks)
-        elif sys.__stderr__ is not None:
-            # Not through a handler of ours: this one works when the main thread never comes back to Python code.
-            faulthandler.register(signal.SIGUSR2, file=sys.__stderr__, all_threads=True, chain=False)
+        signal.signal(signal.SIGUSR2, stacks or print_stacks)
 
         def put_back() -> None:
             for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-            faulthandler.unregister(signal.SIGUSR2)
             signal.signal(signal.SIGUSR2, stacks_before if stacks_before is not None else signal.SIG_DFL)
 
         return put_back

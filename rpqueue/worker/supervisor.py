@@ -8,7 +8,6 @@ they held. It runs no task itself and has one thread only, so that it can fork a
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import logging
 import os
 import select
@@ -25,7 +24,7 @@ from ..system import System
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
 from .service import Duties
-from .signals import Orders
+from .signals import Orders, print_stacks
 from .undertaker import Undertaker
 from .worker import LAST_WORDS, Worker
 
@@ -115,7 +114,7 @@ class Supervisor:
                 self.presence.leave()
 
     def _print_stacks(self, number: int, frame: FrameType | None) -> None:
-        faulthandler.dump_traceback(all_threads=True)
+        print_stacks()
         for child in self.children:
             if child.is_alive:
                 os.kill(child.pid, signal.SIGUSR2)
