@@ -165,20 +165,22 @@ class Cron:
     def _next(self, instant: float) -> float:
         """The first slot later than *instant*."""
         zone = self.timezone or _UTC
+        if instant >= NEVER:
+            return NEVER
         # Slots are whole seconds: none lies between an instant and its whole second. Rounding it up would miss one.
         try:
             shown = datetime.datetime.fromtimestamp(math.floor(instant), zone)
         except (OverflowError, ValueError, OSError):  # outside of the years that datetime has
             return NEVER
         wall = shown.replace(tzinfo=None, fold=0)
-        while (match := _next_match(self._table, wall)) is not None:
-            slot = _instant(match, zone)
+        while True:
+            match = _next_match(self._table, wall)
+            slot = NEVER if match is None else _instant(match, zone)
             if again := self._in_doubled_hour(instant, max(slot, instant), zone):
                 return again
-            if slot > instant:  # else clocks show it for the second time, and it was due the first time
+            if match is None or slot > instant:  # else clocks show it for the second time, and it was due the first
                 return slot
             wall = match
-        return NEVER
 
     def _in_doubled_hour(self, instant: float, slot: float, zone: datetime.tzinfo) -> float | None:
         """
@@ -187,19 +189,21 @@ class Cron:
         "At 2:30" is meant once a day, "every 10 minutes" also while clocks repeat an hour; so cron(8) takes it, too.
         """
         start = math.floor(instant)
-        if not self._is_hourly or slot - instant > _DAY:
+        if not self._is_hourly:
             return None
+        soon = instant + _DAY  # what clocks show again, they showed less than a day ago
         shown = datetime.datetime.fromtimestamp(start, zone)
         if not shown.fold:
-            if _offset(zone, math.ceil(slot)) >= _offset(zone, start):
+            end = math.ceil(min(slot, soon))
+            if _offset(zone, end) >= _offset(zone, start):
                 return None
-            start = _change(zone, start, math.ceil(slot)) - 1
+            start = _change(zone, start, end) - 1
             shown = datetime.datetime.fromtimestamp(start + 1, zone) - datetime.timedelta(seconds=1)
         match = _next_match(self._table, shown.replace(tzinfo=None, fold=0))
         if match is None:
             return None
         again = start + (match - shown.replace(tzinfo=None, fold=0)).total_seconds()
-        return again if again > instant and match.replace(tzinfo=zone, fold=1).timestamp() == again else None
+        return again if instant < again < soon and match.replace(tzinfo=zone, fold=1).timestamp() == again else None
 
     @property
     def _is_hourly(self) -> bool:

@@ -312,6 +312,27 @@ def test_an_expression_of_every_hour_goes_on_through_the_doubled_hour(text: str)
     ]
 
 
+@pytest.mark.parametrize("text", ["*/30 * * * sat", "*/30 * 6 4 *", "*/30 * 6 4 * 2024"])
+def test_a_doubled_hour_at_the_end_of_the_last_day_that_matches_is_gone_through(text: str) -> None:
+    # In Chile clocks go back from midnight: the day that ends has its last hour twice.
+    santiago = ZoneInfo("America/Santiago")
+    assert days(Cron(text, timezone=santiago), "2024-04-07T02:15", 3, santiago) == [
+        "2024-04-06T23:30-03:00",
+        "2024-04-06T23:00-04:00",
+        "2024-04-06T23:30-04:00",
+    ]
+
+
+@pytest.mark.parametrize("now", ["2024-11-02T23:45-04:00", "2024-11-03T00:45-04:00", "2024-11-03T00:45-05:00"])
+def test_from_one_doubled_hour_to_the_next_is_to_its_first_time(now: str) -> None:
+    havana = ZoneInfo("America/Havana")
+    assert days(Cron("30 * 3 11 * 2030", timezone=havana), now, 3, havana) == [
+        "2030-11-03T00:30-04:00",
+        "2030-11-03T00:30-05:00",
+        "2030-11-03T01:30-05:00",
+    ]
+
+
 @pytest.mark.parametrize("text", ["@hourly", "*/10 * * * *", "59 * * * *", "* * * * *"])
 @pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, ZoneInfo("Australia/Lord_Howe")], ids=str)
 @pytest.mark.parametrize("around", ["2024-10-27T00:00", "2024-11-03T05:00", "2024-04-06T14:00"])
