@@ -143,8 +143,10 @@ class Sent:
 
     def abandon(self) -> None:
         """Nobody will read what is left."""
-        self._line.hang_up()
-        self._lines.give_back(self._line)
+        if self._left > 0:
+            self._left = 0
+            self._line.hang_up()
+            self._lines.give_back(self._line)
 
 
 class Lines:

@@ -38,6 +38,8 @@ log = logging.getLogger("rpqueue.worker")
 
 #: Most messages that one round claims, and most acks that it carries.
 LARGEST_CLAIM, MOST_ACKS = 500, 1000
+#: Bytes of messages that one round should bring; it always asks for one.
+ROUND_BYTES = 1_048_576
 #: Blocks without news after which an idle worker runs a round all the same, in case a wake token was lost.
 QUIET_BLOCKS = 3
 #: Seconds for which nobody guesses when tasks will end, after a guess was wrong.
@@ -105,6 +107,7 @@ class Fetcher:
         self._misjudged = -MISTRUST  #: monotonic instant at which claims last had to go back because no slot took them
         self._due = 0.0  #: monotonic instant at which a queue needs a hand; 0: none
         self._drift = 0.0  #: Redis's clock minus the monotonic one
+        self._weight = 0.0  #: bytes that a message had lately
         self._last_round = 0.0
         self._under_way: Departed | None = None
         self._more = False  #: the last round left messages behind
@@ -305,7 +308,8 @@ class Fetcher:
             # Half of the budget: while these run, as many more may be on their way.
             fitting = max(int(budget / 2 * self.slots / self._pace), 1) if self._pace else LARGEST_CLAIM
             self._limit = min(max(self._limit * 2, free), fitting, LARGEST_CLAIM)
-        return min(max(free, self._limit), self.ledger.room)
+        light = max(int(ROUND_BYTES / self._weight), 1) if self._weight else LARGEST_CLAIM
+        return min(max(free, self._limit), light, self.ledger.room)
 
     def _soon_free(self, budget: float) -> int:
         """Slots whose tasks should end within the budget, going by what tasks took lately. Tasks often end together."""
@@ -463,6 +467,12 @@ class Fetcher:
         self._session = Stamp(self._session.session, self._session.number + 1)
         return Departed(operation, self._session, [], wanted)
 
+    def _weigh(self, reply: Round) -> None:
+        sizes = [len(message) for came in reply.claimed for message in came.messages]
+        if sizes:
+            mean = sum(sizes) / len(sizes)
+            self._weight = max(mean, 0.8 * self._weight + 0.2 * mean)
+
     def _take_in(self, reply: Round, departed: Departed) -> int:
         instant = self._last_round = time.monotonic()
         # Redis told its time somewhere between these two instants.
@@ -478,6 +488,7 @@ class Fetcher:
             )
         self.route.learn(reply)
         ttl = self.system.settings.worker_ttl
+        self._weigh(reply)
         claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes)
         for claim in claims:
             ends_at = departed.at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)

@@ -1,0 +1,101 @@
+"""How much a round brings, and when it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from rpqueue import App
+from rpqueue.worker import fetcher
+from tests.servers import Server, wait_until
+from tests.worker.harness import SOON
+from tests.worker.here import working
+
+
+@pytest.fixture
+def app(server: Server, redis_client: redis.Redis) -> Iterator[App]:
+    app = App(server.url, prefix="test")
+    yield app
+    app.broker.close()
+
+
+@pytest.fixture
+def brought(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The sizes of the messages of each round that brought any."""
+    rounds: list[list[int]] = []
+    original = fetcher.decode
+
+    def decode(claimed: Any, now: float, limit: int) -> Any:
+        sizes = [len(message) for came in claimed for message in came.messages]
+        if sizes:
+            rounds.append(sizes)
+        return original(claimed, now, limit)
+
+    monkeypatch.setattr(fetcher, "decode", decode)
+    return rounds
+
+
+def drain(app: App, number: int, argument: Any) -> None:
+    ran: list[Any] = []
+    app.task(name="note")(ran.append).execute_many([(argument,)] * number)
+    with working(app):
+        wait_until(lambda: len(ran) >= number, SOON, "all ran")
+        wait_until(lambda: done(app) == number, SOON, "all are acked")
+    assert len(ran) == number
+
+
+def done(app: App) -> int:
+    return int(app.broker.client.hget(app.task_keys("default").stats, "done") or 0)
+
+
+def test_small_messages_come_by_the_hundred(app: App, brought: list[list[int]]) -> None:
+    drain(app, 3000, 1)
+    assert max(map(len, brought)) > 100
+    assert len(brought) < 100
+
+
+def test_large_messages_come_in_small_rounds(app: App, brought: list[list[int]]) -> None:
+    drain(app, 100, "x" * 200_000)
+    assert max(map(sum, brought)) < 2 * fetcher.ROUND_BYTES
+
+
+def test_the_next_round_is_sent_before_the_messages_of_this_one_run(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    original = fetcher.Fetcher._send
+
+    def send(self: fetcher.Fetcher, departed: fetcher.Departed, how: Any) -> None:
+        told.append("sent")
+        original(self, departed, how)
+
+    monkeypatch.setattr(fetcher.Fetcher, "_send", send)
+    app.task(name="note")(lambda _: told.append("ran")).execute_many([(1,)] * 2000)
+    with working(app):
+        wait_until(lambda: told.count("ran") == 2000, SOON, "all ran")
+    assert told.index("sent") < told.index("ran") + 100
+    assert told.count("sent") >= 3
+
+
+def test_a_round_that_was_sent_and_not_answered_is_sent_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = []
+    original = fetcher.Fetcher._send
+
+    def send(self: fetcher.Fetcher, departed: fetcher.Departed, how: Any) -> None:
+        original(self, departed, how)
+        if self._under_way is not None and self._under_way.sent is not None and len(lost) < 5:
+            # It reaches Redis, and its answer nobody.
+            wait_until(lambda: self._under_way.sent._line.has_news(0), SOON, "the answer is there")
+            self._under_way.sent.abandon()
+            lost.append(departed.stamp)
+
+    monkeypatch.setattr(fetcher.Fetcher, "_send", send)
+    ran: list[int] = []
+    app.task(name="note")(ran.append).execute_many([(number,) for number in range(3000)])
+    with working(app):
+        wait_until(lambda: len(ran) >= 3000, SOON, "all ran")
+        wait_until(lambda: done(app) >= 3000, SOON, "all are acked")
+    assert len(lost) == 5
+    assert sorted(ran) == list(range(3000))
+    assert done(app) == 3000
