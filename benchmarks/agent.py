@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from . import jobs
@@ -76,7 +77,7 @@ class Agent:
         for _ in range(number):
             before = stamps_size()
             await settle(self.adapter.submit("stamp", time.monotonic()))
-            await until(lambda before=before: stamps_size() > before, self.PATIENCE)
+            await until(partial(has_more_stamps, before), self.PATIENCE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         data = (jobs.NOTES / "stamps").read_bytes()
         return [late for _, late in jobs.STAMP.iter_unpack(data)][-number:]
@@ -128,6 +129,11 @@ def stamps_size() -> int:
         return (jobs.NOTES / "stamps").stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def has_more_stamps(size: int) -> bool:
+    """Whether `jobs.stamp` has written more than so many bytes."""
+    return stamps_size() > size
 
 
 def chunks(number: int, size: int) -> Iterator[range]:

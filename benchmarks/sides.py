@@ -128,6 +128,10 @@ class Side:
             raise PeerFailed(f"{self.name}: {verb}: {reply['error']}")
         return reply["value"]
 
+    def timed(self, verb: str, **arguments: Any) -> float:
+        """Have the agent do something that it times; returns seconds."""
+        return float(self.call(verb, **arguments))
+
     def require(self, name: str) -> None:
         """Skip the measure for peers whose adapter has no such method."""
         if not self.call("can", name=name):

@@ -34,7 +34,7 @@ def saved(side: Side) -> float:
 @line("a bare script loop: claim and ack 100 messages a call", "messages/s", peers=ONLY_OWN)
 def limit(side: Side) -> float:
     number = side.drains * 2
-    return number / side.call("bare", what="claims", number=number)
+    return number / side.timed("bare", what="claims", number=number)
 
 
 def drained(side: Side, processes: int = 1, slots: int = 0, job: str = "noop") -> float:

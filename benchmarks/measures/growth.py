@@ -19,9 +19,9 @@ def depth(side: Side) -> Figures:
         side.call("lease", number=more)
         side.stock(more)
         number = max(int(1_000 * side.seconds), 100)
-        figures[f"enqueue, {name}"] = side.call("enqueue", number=number) / number * 1e6
+        figures[f"enqueue, {name}"] = side.timed("enqueue", number=number) / number * 1e6
         rounds = max(int(20 * side.seconds), 5)
-        figures[f"claim and ack, {name}"] = side.call("claim", rounds=rounds) / rounds / 100 * 1e6
+        figures[f"claim and ack, {name}"] = side.timed("claim", rounds=rounds) / rounds / 100 * 1e6
     return figures
 
 

@@ -12,12 +12,12 @@ SIZE = 65_536
 def large(side: Side) -> Figures:
     number = max(int(1000 * side.seconds) // 10, 2) * 10
     megabytes = number * SIZE / 1e6
-    enqueueing = side.call("put_large", number=number, size=SIZE)
+    enqueueing = side.timed("put_large", number=number, size=SIZE)
     with side.working(slots=1) as workers:
         tally = workers.until_done(number)
     draining = tally.last - tally.first
     return {
         "tasks": megabytes / (enqueueing + draining),
-        "items": megabytes / side.call("large_items", number=number, size=SIZE),
-        "SET + GET": megabytes / side.call("bare", what="set_get", number=number, size=SIZE),
+        "items": megabytes / side.timed("large_items", number=number, size=SIZE),
+        "SET + GET": megabytes / side.timed("bare", what="set_get", number=number, size=SIZE),
     }
