@@ -26,18 +26,16 @@ TASKS["noop_leased"] = rpqueue.task(queue="bench", name="noop_leased", vis_timeo
 TASKS["noop_saved"] = rpqueue.task(queue="bench", name="noop_saved", save_results=60)(jobs.noop)
 
 
-def _bulk(self: Any, job: str, arguments: Sequence[Any]) -> None:
-    TASKS[job].execute_many([(argument,) for argument in arguments])
-
-
 class Adapter(Items):
     """See `peer.Peer`."""
-
-    bulk = _bulk if hasattr(rpqueue.Task, "execute_many") else None
 
     def submit(self, job: str, argument: Any) -> Any:
         """One call."""
         return TASKS[job].execute(argument)
+
+    def bulk(self, job: str, arguments: Sequence[Any]) -> None:
+        """In one trip."""
+        TASKS[job].execute_many([(argument,) for argument in arguments])
 
     def roundtrip(self, argument: Any) -> Any:
         """Wait for the result."""
@@ -54,16 +52,11 @@ class Adapter(Items):
     def stock(
         self, number: int, job: str = "noop", argument: Any = None, queue: str = "bench", delay: float = 0
     ) -> None:
-        """Have calls waiting in a queue, however they get there."""
-        from rpqueue.protocol import moves
-
-        app, task = rpqueue.app, TASKS[job]
-        keys, tail = app.task_keys(queue), task.header_tail(delayed=delay > 0)
+        """Have calls waiting in a queue, a thousand in one trip."""
         for first in range(0, number, 1000):
             some = range(first, min(first + 1000, number))
-            calls = [task.call((value if argument is None else argument,), {"_queue": queue})[0] for value in some]
-            pairs = [(call.args[-2], call.args[-1]) for call in calls]
-            app.broker.execute(moves.enqueue(keys, app.index, pairs, delay=delay, tail=tail))
+            calls = [(value if argument is None else argument,) for value in some]
+            TASKS[job].execute_many(calls, delay=delay, _queue=queue)
 
     def lease(self, number: int) -> None:
         """Lease calls that are waiting, for longer than this takes."""
