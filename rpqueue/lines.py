@@ -72,6 +72,8 @@ class Line:
 
     def _look_over(self) -> None:
         """Hang up when the other side has, so that `send` connects anew."""
+        if getattr(self._connection, "_sock", None) is None:
+            return  # can_read() would connect, and a server that hangs would then be waited for twice
         try:
             if self._connection.can_read(timeout=0):
                 self.hang_up()
