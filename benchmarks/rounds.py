@@ -1,4 +1,4 @@
-"""Takes the samples: line by line, and of each line the peers in turns, A B A B."""
+"""Takes the samples: measure by measure, and of each measure the lines and peers in turns, A B A B."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from benchmarks import environments
@@ -55,14 +56,15 @@ def run(names: Sequence[str], lines: Sequence[Line], rounds: int, seconds: float
                 del pythons[name]
             finally:
                 side.close()
-        for line in lines:
-            skipped: set[str] = set()
+        skipped: set[tuple[str, str]] = set()
+        # Goals compare lines of one measure, too, so these stand near each other in every round.
+        for _, measure in groupby(lines, lambda line: line.name.partition(".")[0]):
+            turns = [(line, name) for line in measure for name in pythons if line.asks(name)]
             for round_ in range(rounds):
-                for name in pythons:
-                    if line.asks(name) and name not in skipped:
-                        _sample(
-                            result, line, name, round_, Side(name, PEERS[name], pythons[name], server, seconds), skipped
-                        )
+                for line, name in turns:
+                    if (line.name, name) not in skipped:
+                        side = Side(name, PEERS[name], pythons[name], server, seconds)
+                        _sample(result, line, name, round_, side, skipped)
     return result
 
 
@@ -77,11 +79,11 @@ def _prepare(names: Sequence[str], result: Run) -> dict[str, Path]:
     return pythons
 
 
-def _sample(result: Run, line: Line, name: str, round_: int, side: Side, skipped: set[str]) -> None:
+def _sample(result: Run, line: Line, name: str, round_: int, side: Side, skipped: set[tuple[str, str]]) -> None:
     try:
         figures = line.run(side)
     except Skipped:
-        skipped.add(name)
+        skipped.add((line.name, name))
         return
     except (PeerFailed, OSError) as error:
         result.failures.append(f"{line.name}, round {round_ + 1}: {error}")

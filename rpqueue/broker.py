@@ -242,7 +242,7 @@ class Broker:
                 return token
 
     def _pop(self, *words: Word) -> Any:
-        if self.is_cluster:
+        if self.is_cluster or not hasattr(self.waiting, "connection_pool"):
             return self.waiting.execute_command("BLPOP", *words, **RAW)
         if self._waiting_lines is None:
             self._waiting_lines = Lines(self.waiting.connection_pool.make_connection)

@@ -1,7 +1,7 @@
 """
 What is measured. A file is a measure, a function in it a line: it asks a `Side` for something and returns a figure.
 
-Lines are run in turns: every peer once, then again, as often as there are rounds.
+The lines of a measure are run in turns: every line once, with every peer, then again, as often as there are rounds.
 """
 
 from __future__ import annotations

@@ -396,7 +396,9 @@ class Fetcher:
         if departing is None or token not in departing.names or not self._rounds.acquire(blocking=False):
             return
         try:
-            if self._under_way is None and not self._quiet.is_set():
+            has_room = departing.departed.wanted <= self.ledger.room  # other slots may have claimed meanwhile
+            if self._under_way is None and has_room and not self._quiet.is_set():
+                self._last_pop = time.monotonic()  # what it brings has not waited yet
                 self._send(departing.departed, departing.send)
         finally:
             self._rounds.release()
@@ -411,11 +413,11 @@ class Fetcher:
 
     def _answer(self, departed: Departed) -> Round:
         if departed.sent is not None:
+            self._under_way = departed._replace(sent=None)  # its reply can be read once
             try:
                 return departed.operation.read(departed.sent.reply())
             except Exception as error:  # sending it again tells what it was
                 log.debug("a round that was sent ahead failed; sending it again: %s", error)
-                self._under_way = departed._replace(sent=None)
         return self.patience.execute(departed.operation, departed.stamp)
 
     def _send_ahead(self) -> None:
