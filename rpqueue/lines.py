@@ -75,7 +75,7 @@ class Line:
         if getattr(self._connection, "_sock", None) is None:
             return  # can_read() would connect, and a server that hangs would then be waited for twice
         try:
-            if self._connection.can_read(timeout=0):
+            if self.has_news(0):
                 self.hang_up()
         except Exception:  # closed or broken: redis-py says so in several ways, all of which mean the same
             self.hang_up()

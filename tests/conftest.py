@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from rpqueue import App
 from tests import servers
 from tests.servers import FLAVOURS, Server
 
@@ -80,6 +81,14 @@ def redis_client(server: Server) -> Iterator[redis.Redis]:
         leaks = leaked_keys(client)
         client.flushall()
     assert not leaks, "left in Redis: " + ", ".join(leaks)
+
+
+@pytest.fixture
+def app(server: Server, redis_client: redis.Redis) -> Iterator[App]:
+    """An App whose Redis is empty."""
+    app = App(server.url, prefix="test")
+    yield app
+    app.broker.close()
 
 
 @pytest.fixture

@@ -86,7 +86,6 @@ class Fetcher:
         self.patience = patience
         self.slots = slots
         self._quiet = threading.Event()  #: claim no more
-        self.stale = 0  #: acks that came too late
         self.busy = threading.Event()  #: set when the monitor should look often
         self.running: Callable[[], list[Claim]] = list  #: what the pool runs now
         self.async_room = 0  #: coroutines that could start at once, when the last claims were such
@@ -165,11 +164,6 @@ class Fetcher:
         return time.monotonic() + self._drift
 
     # What the monitor uses.
-
-    @property
-    def waiting(self) -> int:
-        """Claimed messages that have not started."""
-        return len(self._buffer)
 
     @property
     def is_idle(self) -> bool:
@@ -483,7 +477,6 @@ class Fetcher:
         for claim in departed.acked:
             self.ledger.remove(claim.record)
         for keys, message_id in reply.stale:
-            self.stale += 1
             log.warning(
                 "lease ended before the task did; its ack changed nothing",
                 extra={"task_id": message_id, "queue": keys.name},

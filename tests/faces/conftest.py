@@ -6,18 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-import redis
 
 from rpqueue import App
-from tests.servers import Server
-
-
-@pytest.fixture
-def app(server: Server, redis_client: redis.Redis) -> Iterator[App]:
-    """An App whose Redis is empty."""
-    app = App(server.url, prefix="test")
-    yield app
-    app.broker.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from rpqueue.broker import Broker, Sessions, translate
 from rpqueue.connections import Endpoint
 from rpqueue.protocol import moves
 from rpqueue.protocol.operation import Stamp, as_is, command
-from tests.redis.proxy import Proxy, proxy_to
+from tests.redis.proxy import Proxy
 from tests.servers import Server, free_port, wait_until
 from tests.worker.here import working
 
@@ -32,20 +32,6 @@ def own_app(own_server: Server) -> Iterator[App]:
     """An App on a private server, with a task named add."""
     app = App(own_server.url, prefix="test")
     app.task(name="add", save_results=60)(add)
-    yield app
-    app.broker.close()
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with proxy_to(server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def proxied(proxy: Proxy, redis_client: redis.Redis) -> Iterator[App]:
-    """An App whose replies may be lost."""
-    app = App(f"redis://127.0.0.1:{proxy.port}/0", prefix="test")
     yield app
     app.broker.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,33 +24,12 @@ from rpqueue.errors import (
     RpqueueError,
 )
 from tests.monitor import Monitor
-from tests.redis.proxy import Proxy, proxy_to
+from tests.redis.proxy import Proxy
 from tests.servers import Server, wait_until
 
 
 def add(x: int, y: int = 1) -> int:
     return x + y
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    with proxy_to(server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def proxied(proxy: Proxy, redis_client: redis.Redis) -> Iterator[App]:
-    """An App whose replies may be lost."""
-    app = App(f"redis://127.0.0.1:{proxy.port}/0", prefix="test")
-    yield app
-    app.broker.close()
-
-
-@pytest.fixture
-def app(server: Server, redis_client: redis.Redis) -> Iterator[App]:
-    app = App(server.url, prefix="test")
-    yield app
-    app.broker.close()
 
 
 def make(app: App, number: int = 20) -> list[Any]:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
 from rpqueue import App
 from rpqueue.worker import fetcher
-from tests.servers import Server, wait_until
+from tests.servers import wait_until
 from tests.worker.harness import SOON
 from tests.worker.here import working
-
-
-@pytest.fixture
-def app(server: Server, redis_client: redis.Redis) -> Iterator[App]:
-    app = App(server.url, prefix="test")
-    yield app
-    app.broker.close()
 
 
 @pytest.fixture
