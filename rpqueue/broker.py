@@ -244,9 +244,12 @@ class Broker:
     def _pop(self, *words: Word) -> Any:
         if self.is_cluster or not hasattr(self.waiting, "connection_pool"):
             return self.waiting.execute_command("BLPOP", *words, **RAW)
-        if self._waiting_lines is None:
-            self._waiting_lines = Lines(self.waiting.connection_pool.make_connection)
-        return self._waiting_lines.send(("BLPOP", *words)).reply()
+        lines = self._waiting_lines
+        if lines is None:
+            make = self.waiting.connection_pool.make_connection
+            with self._connecting:
+                lines = self._waiting_lines = self._waiting_lines or Lines(make)
+        return lines.send(("BLPOP", *words)).reply()
 
     def watch(self, step: Watch[T]) -> T:
         """Ask until the answer satisfies, listening for news in between."""
