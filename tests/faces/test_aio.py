@@ -568,7 +568,7 @@ def places(server: Server, start_server: Callable[..., Server], tmp_path: Path) 
     def on_cluster() -> App:
         cluster = start_server(options=["--cluster-enabled", "yes"])
         with redis.Redis(host=cluster.host, port=cluster.port) as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
             wait_until(lambda: client.cluster("INFO")["cluster_state"] == "ok")
         return App(f"redis+cluster://{cluster.host}:{cluster.port}", prefix="test")
 

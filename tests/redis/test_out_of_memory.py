@@ -10,15 +10,15 @@ import redis
 
 from tests.redis import calls
 from tests.redis.harness import Queue
-from tests.servers import FLAVOURS, Server, program
+from tests.servers import FLAVOURS, Server, why_not
 
 MINUTE = 60_000
 
 
 @pytest.fixture(scope="module", params=FLAVOURS)
 def limited(request: pytest.FixtureRequest) -> Iterator[Server]:
-    if program(request.param) is None:
-        pytest.skip(f"no {request.param}-server on this machine")
+    if reason := why_not(request.param):
+        pytest.skip(reason)
     server = Server(request.param, options=["--maxmemory-policy", "noeviction"])
     yield server
     server.close()

@@ -345,7 +345,7 @@ def test_several_queues_are_one_write_and_one_queue_is_one_command(app: App, ser
 def test_on_a_cluster_each_queue_is_told_by_itself(start_server: Callable[..., Server]) -> None:
     cluster = start_server(options=["--cluster-enabled", "yes"])
     client = cluster.client()
-    client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
     wait_until(lambda: client.cluster("INFO")["cluster_state"] == "ok")
     app = App(f"redis+cluster://{cluster.host}:{cluster.port}", prefix="test")
     with app.pipeline():
