@@ -1,0 +1,94 @@
+"""
+What every process of a scene did, written before and after each step.
+
+A line goes to the kernel by one write() before anything else happens, so that it is there however the process ends.
+What was begun and not answered stays unknown: only the drain tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Event(NamedTuple):
+    """
+    One line.
+
+    Steps and their kinds:
+        enqueue, cancel, result: invoke; then ok, fail (it certainly had no effect) or unknown.
+        start: ok. A run of a task begins, or an item was handed out.
+        end: ok, or fail when the run raises on purpose.
+        take: invoke and ok, around a get that takes items for good.
+        accept: ok; done_data said that this item was held.
+        slot: invoke and ok around the attempt to fire a slot, which another process may win.
+        fault: invoke and ok around one injection; the key is the fault's name.
+        kill, pause, resume, stop: ok; the test did this to the process `target`.
+        death: ok; the process kills itself, at the point that is the key.
+    """
+
+    step: str
+    kind: str
+    key: str  #: of the message, chosen by the suite; it travels in the payload
+    at: int  #: monotonic ns, the same clock for all processes of the machine
+    pid: int
+    token: int = 0
+    attempt: int = 0
+    id: str = ""
+    more: dict[str, Any] = {}  # noqa: RUF012 - never written to
+
+
+class History:
+    """
+    Appends to a file of this process's own; a forked child opens its own. Any thread may write.
+
+    Args:
+        directory: for the files of all processes.
+        role: first part of the file's name.
+    """
+
+    def __init__(self, directory: Path, role: str) -> None:
+        self.directory, self.role = directory, role
+        self._opening = threading.Lock()
+        self._pid, self._file = 0, -1
+
+    def write(self, step: str, kind: str, *keys: str, **more: Any) -> None:
+        """Write one line for each key, all in one go."""
+        if self._pid != os.getpid():
+            self._open()
+        rest = json.dumps(more)[1:-1]
+        head = f'{{"step": "{step}", "kind": "{kind}", "at": {time.monotonic_ns()}, "pid": {self._pid}, '
+        tail = f", {rest}}}\n" if rest else "}\n"
+        os.write(self._file, "".join(f'{head}"key": {json.dumps(key)}{tail}' for key in keys).encode())
+
+    def _open(self) -> None:
+        with self._opening:
+            if self._pid != os.getpid():
+                # Pids come again: the instant keeps a half line of a dead process apart from the next one's.
+                name = f"{self.role}-{os.getpid()}-{time.monotonic_ns()}.jsonl"
+                self._file = os.open(self.directory / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                self._pid = os.getpid()
+
+
+def read(directory: Path) -> list[Event]:
+    """All events, in order of time. A line that its process could not end is left out."""
+    events = [event for file in sorted(directory.glob("*.jsonl")) for event in _lines(file)]
+    return sorted(events, key=lambda event: event.at)
+
+
+def _lines(file: Path) -> Iterator[Event]:
+    *whole, _torn = file.read_bytes().split(b"\n")
+    for line in whole:
+        said = json.loads(line)
+        known = {name: said.pop(name) for name in Event._fields if name in said}
+        yield Event(**known, more=said)
+
+
+def keys_of(events: Sequence[Event], step: str, kind: str) -> set[str]:
+    """The keys of all events of one step and kind."""
+    return {event.key for event in events if event.step == step and event.kind == kind}
