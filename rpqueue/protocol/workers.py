@@ -18,12 +18,24 @@ class Beat(NamedTuple):
     info: str  #: JSON: host, pid, queues, threads, started_at
 
 
-def beat(app: AppKeys, beats: Sequence[Beat], forget_after: float) -> Operation[float]:
-    """Say that workers are alive. Returns Redis's clock, in seconds."""
+class Beaten(NamedTuple):
+    """Redis's answer to a beat, in seconds of its clock."""
+
+    now: float
+    last: float  #: the latest beat of these workers that it remembers; 0: none
+
+
+def beat(app: AppKeys, beats: Sequence[Beat], forget_after: float) -> Operation[Beaten]:
+    """Say that workers are alive."""
+
+    def read(reply: list[int]) -> Beaten:
+        now, last = reply
+        return Beaten(int(now) / 1000, int(last) / 1000)
+
     words: list[Word] = [str(ms(forget_after))]
     for one in beats:
         words += one
-    return Operation(scripts.load("beat"), (app.workers, app.beats), words, lambda now: int(now) / 1000)
+    return Operation(scripts.load("beat"), (app.workers, app.beats), words, read)
 
 
 def redis_time() -> Operation[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from ..broker import Broker
@@ -10,13 +11,15 @@ from ..protocol.operation import as_is, command
 from ..protocol.workers import redis_time
 from ..system import System
 
+log = logging.getLogger("rpqueue.worker")
+
 #: Seconds between two looks for new tasks, and seconds after which all are told again so that they stay known.
 LOOK_AGAIN, TELL_AGAIN = 5.0, 86_400.0
 
 
 class Announcer:
     """
-    Tells what is new, and all of it once a day.
+    Tells what is new, and all of it once a day, or when Redis has lost it.
 
     Args:
         system: registry, settings and keys.
@@ -31,6 +34,9 @@ class Announcer:
     def tick(self) -> float:
         """Tell what is due to be told."""
         instant = time.monotonic()
+        if self._is_forgotten():
+            log.warning("Redis has lost the registry of tasks; telling it anew")
+            self._told.clear()
         due = {
             name: task
             for name, task in list(self.system.settings.registry.items())
@@ -44,6 +50,13 @@ class Announcer:
                 self._forget(now)
             self._told.update(dict.fromkeys(due, instant))
         return LOOK_AGAIN
+
+    def _is_forgotten(self) -> bool:
+        """Whether a task that was told of, and is still here, is not in the registry any more."""
+        told = next((name for name in self._told if name in self.system.settings.registry), None)
+        return told is not None and not self.broker.execute(
+            command(as_is, "HEXISTS", self.system.keys.app.registry, told)
+        )
 
     def _forget(self, now: float) -> None:
         settings, registry = self.system.settings, self.system.keys.app.registry

@@ -68,7 +68,7 @@ class Heartbeat:
 
 class Presence:
     """
-    Tells Redis which worker processes are alive.
+    Tells Redis which worker processes are alive, and notices when Redis has forgotten that.
 
     Args:
         system: keys and settings.
@@ -93,6 +93,7 @@ class Presence:
         self._info = {"host": self._host, "queues": queues, "threads": threads, "supervisor": os.getpid()}
         self._told: set[int] = set()
         self._drift: float | None = None  #: Redis's clock minus the monotonic one; None: not known yet
+        self._last = 0.0  #: Redis's clock at the last beat of a living process; 0: there was none
 
     def tick(self) -> float:
         """One call for all processes."""
@@ -112,8 +113,26 @@ class Presence:
         ]
         beats += [Beat(self._id(pid), "") for pid in self._told.difference(alive)]
         forget_after = 10 * self.system.settings.worker_ttl
-        self._drift = self.broker.execute(beat(self.system.keys.app, beats, forget_after)) - time.monotonic()
+        beaten = self.broker.execute(beat(self.system.keys.app, beats, forget_after))
+        self._drift = beaten.now - time.monotonic()
+        if self._last and (beaten.last or beaten.now - self._last < forget_after):
+            self._compare(beaten.last)
+        self._last = beaten.now if alive else 0.0
         self._told = set(alive)
+
+    def _compare(self, remembered: float) -> None:
+        """Say so when Redis has lost the last beat: with it went all that was written since the one before, or more."""
+        if not remembered:
+            log.error(
+                "Redis has lost its data: this worker's heartbeat is gone. It was restarted without an append-only"
+                " file, flushed, or replaced; what was queued there is gone, too"
+            )
+        elif remembered < self._last:
+            log.error(
+                "Redis has lost what was written in the last %.1f s before it stopped, or more: this worker's last"
+                " heartbeat is gone. Calls of that time may be missing, or run again",
+                self._last - remembered,
+            )
 
     def _id(self, pid: int) -> str:
         return f"{self._host}:{pid}"

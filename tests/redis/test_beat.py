@@ -9,11 +9,12 @@ from tests.redis.harness import Queue
 MINUTE = 60_000
 
 
-def beat(queue: Queue, *workers: tuple[str, str], forget_after: int = MINUTE) -> int:
-    now = queue.run(
+def beat(queue: Queue, *workers: tuple[str, str], forget_after: int = MINUTE) -> tuple[int, int | None]:
+    """Now, and the last beat that was there."""
+    now, last = queue.run(
         "beat", [queue.app.workers, queue.app.beats], [forget_after, *(word for worker in workers for word in worker)]
     )
-    return queue.since_start(now)
+    return queue.since_start(now), last and queue.since_start(last)
 
 
 def beats(queue: Queue) -> dict[str, int]:
@@ -27,10 +28,21 @@ def beats(queue: Queue) -> dict[str, int]:
 @pytest.mark.any_server
 def test_a_beat_is_kept_with_its_instant(queue: Queue) -> None:
     for _ in ("sent", "sent again"):
-        now = beat(queue, ("w1", '{"pid":1}'), ("w2", "{}"))
+        now, _ = beat(queue, ("w1", '{"pid":1}'), ("w2", "{}"))
         assert now == queue.after()
         assert beats(queue) == {"w1": now, "w2": now}
     assert queue.client.hget(queue.app.workers, "w1") == b'{"pid":1}'
+
+
+def test_a_beat_tells_the_last_one_of_the_same_workers(queue: Queue) -> None:
+    assert beat(queue, ("w1", "{}"), ("w2", "{}"))[1] == 0
+    first, _ = beat(queue, ("w2", "{}"))
+    assert beat(queue, ("w3", "{}"))[1] == 0
+    assert beat(queue, ("w1", "{}"), ("w2", "{}"))[1] == first
+    assert beat(queue)[1] == 0
+    leaving, _ = beat(queue, ("w1", ""))
+    assert beat(queue, ("w1", ""))[1] == 0
+    assert leaving >= first
 
 
 def test_who_leaves_is_forgotten_at_once(queue: Queue) -> None:

@@ -117,3 +117,67 @@ def test_a_redis_that_refuses_is_asked_until_it_does_not(own_bench: Bench) -> No
     own_bench.client.acl_setuser("default", enabled=True, categories=["+@all"])
     own_bench.app.get_task("again").execute("x")
     wait_until(lambda: runs(own_bench) == {"x": 1}, SOON, "it runs")
+
+
+# ---- Redis comes back with less than it had.
+
+
+def until_it_beats(bench: Bench) -> None:
+    def last() -> float:
+        return max(score for _, score in bench.client.zrange(bench.app.keys.app.beats, 0, -1, withscores=True))
+
+    before = last()
+    wait_until(lambda: last() > before, SOON, "a heartbeat")
+
+
+def test_a_redis_that_comes_back_empty_is_noticed_and_worked_with(own_bench: Bench) -> None:
+    own_bench.task("count", "again", vis_timeout=60, attempts=9, retry_delay=0)
+    own_bench.task("hold", "held", vis_timeout=60, attempts=9)
+    worker = own_bench.start(threads=2, worker_ttl=1.0)
+    pid = worker.child()
+    own_bench.app.get_task("held").execute("over", taskid="over")
+    own_bench.until_noted("start", "over")
+    registry = own_bench.app.keys.app.registry
+    wait_until(lambda: own_bench.client.hlen(registry) == 2, SOON, "its tasks are known")
+    own_bench.server.restart_empty()
+    wait_until(lambda: "Redis has lost its data: this worker's heartbeat is gone" in worker.log, SOON, "it says so")
+    own_bench.go("over")  # its lease is gone, and with it whatever could be said of it
+    own_bench.app.get_task("again").execute("x")
+    wait_until(lambda: runs(own_bench) == {"x": 1}, SOON, "it runs")
+    # Told anew, so that programs which have not the code can call it by name.
+    wait_until(lambda: own_bench.client.hlen(registry) == 2, SOON, "the tasks are known again")
+    assert "Redis has lost the registry of tasks; telling it anew" in worker.log
+    own_bench.until_empty()
+    assert own_bench.stats()["done"] == 1
+    assert worker.child() == pid
+
+
+@pytest.mark.any_server
+def test_a_redis_that_has_gone_back_in_time_is_noticed_and_nothing_is_stuck(own_bench: Bench) -> None:
+    again = own_bench.task("hold", "again", vis_timeout=60, attempts=9, retry_delay=0)
+    worker = own_bench.start(worker_ttl=1.0)
+    pid = worker.child()
+    again.execute("old", taskid="old")
+    own_bench.until_noted("start", "old")
+    copy = own_bench.server.copy_data()
+    again.execute("new", taskid="new")
+    until_it_beats(own_bench)
+    own_bench.server.go_back(copy)
+    wait_until(lambda: "this worker's last heartbeat is gone" in worker.log, SOON, "it says so")
+    own_bench.go("old")
+    own_bench.until_empty()
+    assert "has lost its data" not in worker.log
+    assert worker.child() == pid
+
+
+@pytest.mark.parametrize("restart", ["stop", "kill"])
+def test_a_redis_that_comes_back_with_everything_is_not_suspected(own_bench: Bench, restart: str) -> None:
+    worker = own_bench.start(processes=2, worker_ttl=1.0)
+    pids = worker.children(2)
+    for _ in range(3):
+        getattr(own_bench.server, restart)()
+        own_bench.server.start()
+        until_it_beats(own_bench)
+    assert worker.children(2) == pids
+    assert worker.stop() == 0
+    assert "has lost" not in worker.log

@@ -4,12 +4,13 @@
 -- KEYS[2]     beats         zset    worker id -> last beat, ms
 -- ARGV[1]     forget_after  int     ms of silence after which a worker is forgotten
 -- ARGV[2..n]  workers       id, JSON, ...; an empty JSON says that the worker has left
--- Returns now (ms).
+-- Returns {now, last} in ms; last: the latest beat that these workers had left here before, 0 when there is none.
 -- O(workers). Sending it twice does no harm.
 -- Needs: now
 local workers, beats = KEYS[1], KEYS[2]
-local now = now_ms()
+local now, last = now_ms(), 0
 for i = 2, #ARGV, 2 do
+  last = math.max(last, tonumber(redis.call('ZSCORE', beats, ARGV[i]) or 0))
   if ARGV[i + 1] == '' then
     redis.call('HDEL', workers, ARGV[i])
     redis.call('ZREM', beats, ARGV[i])
@@ -23,4 +24,4 @@ if #silent > 0 then
   redis.call('HDEL', workers, unpack(silent))
   redis.call('ZREM', beats, unpack(silent))
 end
-return now
+return {now, last}
