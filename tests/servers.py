@@ -111,6 +111,7 @@ class Server:
         appendonly: keep an append-only file, which is never rewritten.
         appendfsync: "always", "everysec" or "no".
         password: of the user of all clients; None: it needs none.
+        port: a free one; None: any.
         options: more words of the command line.
     """
 
@@ -123,6 +124,7 @@ class Server:
         appendonly: bool = False,
         appendfsync: str = "always",
         password: str | None = None,
+        port: int | None = None,
         options: Sequence[str] = (),
     ) -> None:
         found = program(flavour)
@@ -133,7 +135,7 @@ class Server:
         # Directly under /tmp: a unix socket deep in a pytest directory has too long a path.
         self.directory = Path(tempfile.mkdtemp(prefix="rpqueue-test-", dir="/tmp"))
         self.unix_path = str(self.directory / "s.sock")
-        self.port = free_port()
+        self.port = port or free_port()
         self._clients: list[redis.Redis] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [
