@@ -114,15 +114,21 @@ class Lives:
 
     def __init__(self, events: Sequence[Event]) -> None:
         self._ends: dict[int, list[int]] = {}
+        self._stops: dict[int, int] = {}
         for event in events:
-            if event.step in ("kill", "stop"):
+            if event.step == "kill":
                 for pid in event.more["target"]:
                     self._ends.setdefault(pid, []).append(event.at)
+            elif event.step == "stop":
+                for pid in event.more["target"]:
+                    self._stops.setdefault(pid, event.at)
             elif event.step == "death":
                 self._ends.setdefault(event.pid, []).append(event.at)
 
     def ended_between(self, pid: int, first: int, last: int) -> bool:
-        """Whether a process ended, or was told to, between two instants."""
+        """Whether a process ended between two instants, or was told to before the last; it stops in its own time."""
+        if self._stops.get(pid, last) < last:
+            return True
         ends = self._ends.get(pid, [])
         place = bisect.bisect_left(ends, first)
         return place < len(ends) and ends[place] <= last

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,12 +83,39 @@ def read(directory: Path) -> list[Event]:
 
 def _lines(file: Path) -> Iterator[Event]:
     *whole, _torn = file.read_bytes().split(b"\n")
-    for line in whole:
-        said = json.loads(line)
-        known = {name: said.pop(name) for name in Event._fields if name in said}
-        yield Event(**known, more=said)
+    yield from map(_event, whole)
 
 
-def keys_of(events: Sequence[Event], step: str, kind: str) -> set[str]:
-    """The keys of all events of one step and kind."""
-    return {event.key for event in events if event.step == step and event.kind == kind}
+def _event(line: bytes) -> Event:
+    said = json.loads(line)
+    known = {name: said.pop(name) for name in Event._fields if name in said}
+    return Event(**known, more=said)
+
+
+class Follower:
+    """
+    Reads on in histories that are being written, and keeps the events whose keys hold some text.
+
+    Args:
+        directory: of the histories.
+        text: only keys with that.
+    """
+
+    def __init__(self, directory: Path, text: str) -> None:
+        self.directory, self._mark = directory, text.encode()
+        self._read: dict[Path, int] = {}
+        self._events: list[Event] = []
+
+    def events(self) -> list[Event]:
+        """All such events so far, in order of time."""
+        before = len(self._events)
+        for file in self.directory.glob("*.jsonl"):
+            with file.open("rb") as opened:
+                opened.seek(self._read.get(file, 0))
+                whole, _, _ = opened.read().rpartition(b"\n")
+            if whole:
+                self._read[file] = self._read.get(file, 0) + len(whole) + 1
+                self._events += [_event(line) for line in whole.split(b"\n") if self._mark in line]
+        if len(self._events) > before:
+            self._events.sort(key=lambda event: event.at)
+        return self._events

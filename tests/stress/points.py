@@ -28,7 +28,7 @@ POINTS = {
     "round": "a round is on its way",
     "failing": "a task raised, and Redis does not know",
     "failed": "a task raised or a claim went back, Redis knows, and the worker does not know that",
-    "burying": "a supervisor saw to part of what a dead child held",
+    "burying": "a supervisor knows what a dead child held, and has not told Redis",
     "firing": "a slot has come, and it is not fired",
     "fired": "a slot is fired, and its worker does not know that",
 }
@@ -86,7 +86,7 @@ def install(board: Board, history: History) -> None:
             board.at("claimed")
         return decode(claimed, *rest)
 
-    fetcher.decode = decoding
+    fetcher.decode = decoding  # type: ignore[assignment, attr-defined]
     _around(fetcher.Fetcher, "_take_in", after=lambda: board.at("recorded"), when=bool)
     _around(fetcher.Fetcher, "ended", before=lambda: board.at("ended"), after=lambda: board.at("finished"))
     _around(fetcher.Fetcher, "_answer", before=lambda: board.at("round"))
@@ -136,7 +136,7 @@ def _wrap_failures(board: Board) -> None:
         board.at("failing")
         original(self, *args)
 
-    Runner._failed = failing  # type: ignore[method-assign]
+    Runner._failed = failing  # type: ignore[assignment, method-assign]
     _around(fetcher.Fetcher, "dropped", before=lambda: board.at("failed"))
 
 

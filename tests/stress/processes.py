@@ -81,11 +81,11 @@ class Agent:
         """Let all of it go on."""
         self._send(signal.SIGCONT, self.family(), "resume")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Tell it to stop, and do not wait."""
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, group: bool = False) -> None:
+        """Tell it to stop, or its whole group as a terminal does it; do not wait."""
         self.history.write("stop", "ok", "", target=[self.pid, *self.children()])
         with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+            os.killpg(self.pid, number) if group else self.process.send_signal(number)
 
     def code(self, timeout: float = 30.0) -> int:
         """Exit code, once it has ended."""

@@ -62,7 +62,9 @@ class Producer:
             self._send_many(kind, keys)
 
     def _arguments(self, kind: str) -> tuple[Any, ...]:
-        seconds = self.random.choice((0, 0, 0, 0.002, round(self.random.uniform(0, 0.06), 4)))
+        seconds = self.random.choice(
+            (0, 0, 0, 0.002, *(round(self.random.uniform(0, most), 4) for most in (0.05, 0.15)))
+        )
         return (seconds, self.random.randint(0, 3)) if kind == "raises" else (seconds,)
 
     def _options(self, kind: str) -> dict[str, Any]:
@@ -71,12 +73,12 @@ class Producer:
     def _send_many(self, kind: str, keys: list[str]) -> None:
         options = self._options(kind)
         calls = [(key, work.payload_of(key), *self._arguments(kind)) for key in keys]
-        chosen = {"taskids": keys} if self.random.random() < 0.3 else {}
+        chosen: dict[str, Any] = {"taskids": keys} if self.random.random() < 0.3 else {}
         self.history.write("enqueue", "invoke", *keys, of=kind, **options)
         task = self.app.get_task(kind)
         try:
             if self.random.random() < 0.5:
-                made = task.execute_many(calls, **options, **chosen)
+                made: list[Any] = list(task.execute_many(calls, **options, **chosen))
             else:
                 with self.app.pipeline():
                     made = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ from tests.conftest import default_flavour
 from tests.servers import Server, wait_until
 from tests.stress import checker, remains, work
 from tests.stress.faults import Fault
-from tests.stress.history import History
+from tests.stress.history import Event, Follower, History
 from tests.stress.points import Board
 from tests.stress.processes import Agent
 
@@ -87,7 +86,9 @@ class Scene:
         self.consumers: list[Agent] = []
         self.producers: list[Agent] = []
         self.supervised = True  #: so far, no fault could strand what had not started
+        self._follower = Follower(directory, "-scene-")
         self._shape: dict[str, Any] = {}
+        self._production = (0, 0.0)
         self._started = 0
         self._sent = 0
 
@@ -138,7 +139,13 @@ class Scene:
         """Start a producer of so many messages, *rate* in a second; 0: as fast as it goes."""
         name = f"p{self._started}"
         self.producers.append(self._start("producer", name=name, options={"messages": messages, "rate": rate}))
+        self._production = messages, rate
         return self.producers[-1]
+
+    def replace_producer(self, producer: Agent) -> None:
+        """Another producer like the last one, in the place of one that has ended."""
+        self.producers.remove(producer)
+        self.start_producer(*self._production)
 
     def _start(self, role: str, **more: Any) -> Agent:
         config = {
@@ -192,15 +199,14 @@ class Scene:
         """What was written from *since* (monotonic ns) until now may have been undone: a server forgot it."""
         self.history.write("forgive", "ok", "", since=since)
 
-    def events(self, step: str, *keys: str) -> list[Any]:
-        """What the processes have written down so far, of one step; of some keys only."""
-        found = checker.history.read(self.directory)
-        return [event for event in found if event.step == step and (not keys or event.key in keys)]
+    def until(self, step: str, key: str, number: int = 1, timeout: float = 30.0) -> list[Event]:
+        """The events of one step about one message that was sent from here, once there are *number*."""
 
-    def until(self, step: str, key: str, number: int = 1, timeout: float = 30.0) -> list[Any]:
-        """The events of one step about one key, once there are *number*."""
-        wait_until(lambda: len(self.events(step, key)) >= number, timeout, f"{number} x {step} {key}")
-        return self.events(step, key)
+        def found() -> list[Event]:
+            return [event for event in self._follower.events() if event.step == step and event.key == key]
+
+        wait_until(lambda: len(found()) >= number, timeout, f"{number} x {step} {key}")
+        return found()
 
     # The end.
 
@@ -214,6 +220,10 @@ class Scene:
             work.ITEMS: keys.data(work.ITEMS),
             work.TAKEN: keys.data(work.TAKEN),
         }
+
+    def seen(self) -> int:
+        """Messages that have come into the queues."""
+        return sum(int(self.client.hget(keys.stats, "seen") or 0) for keys in self.queues.values())
 
     def under_way(self) -> int:
         """Messages that are ready, scheduled, leased or parked."""
@@ -239,6 +249,7 @@ class Scene:
         for point in checker.POINTS:
             self.board.disarm(point)
         self.history.write("drain", "invoke", "")
+        self.board.set("stop_producing")
         for worker in self.workers[:]:
             if not worker.is_alive:
                 self.replace(worker)
@@ -269,8 +280,3 @@ class Scene:
             self.proxy.close()
         for server in self.servers:
             server.close()
-
-
-def until_quiet(scene: Scene, seconds: float) -> None:
-    """Let the scene go on for a while."""
-    time.sleep(seconds)

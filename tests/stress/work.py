@@ -105,7 +105,8 @@ def queue_of(kind: str) -> str:
 
 def data_queue(app: App, kind: str) -> Data:
     """The data queue of a kind of items."""
-    return app.Data(queue_of(kind), attempts=KINDS[kind].attempts, **KINDS[kind].options)
+    queue: Data = app.Data(queue_of(kind), attempts=KINDS[kind].attempts, **KINDS[kind].options)
+    return queue
 
 
 class Runs:
@@ -152,6 +153,13 @@ class Runs:
         """Never let go of the GIL."""
         self.start(key, payload)
         ctypes.PyDLL(None).usleep(ctypes.c_uint(int(seconds * 1e6)))
+        self.end(key)
+
+    def sleeper(self, key: str, payload: Any, seconds: float) -> None:
+        """Take long, the first time only."""
+        self.start(key, payload)
+        if CURRENT_TASK.token == 1:
+            time.sleep(seconds)
         self.end(key)
 
     def segfaults(self, key: str, payload: Any) -> None:

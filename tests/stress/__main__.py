@@ -1,0 +1,76 @@
+"""``python -m tests.stress``: faults done to real processes and real servers, and what became of every message."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import random
+import sys
+import time
+
+from tests.stress import faults, report, running
+from tests.stress.faults import Fault
+from tests.stress.running import Outcome, Plan
+
+
+def main() -> int:
+    """Run it. Returns the exit code: 1 when an invariant is broken or a number is missed."""
+    given = parse()
+    seed = given.seed if given.seed is not None else random.randrange(10**9)
+    print(f"seed {seed}", flush=True)
+    began = time.monotonic()
+    chosen = faults.found() if given.only is None else [faults.named(name) for name in given.only]
+    outcomes = run_all(plans(chosen, seed, given), given.jobs)
+    figures = [] if given.only or given.no_numbers else report.figures(seed, given.server)
+    report.show(outcomes, figures, time.monotonic() - began)
+    if any(outcome.broken for outcome in outcomes) or any(not figure.holds for figure in figures):
+        print(f"\nrepeat it: {report.how_to_repeat(seed, sys.argv[1:])}")
+        return 1
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
+    parser.add_argument("--seed", type=int, help="of everything that is drawn by lot; without it, a new one")
+    parser.add_argument("--minutes", type=float, default=10.0, help="for the faults; the numbers come on top")
+    parser.add_argument("--messages", type=int, default=110_000, help="to be sent in all")
+    parser.add_argument("--only", action="append", metavar="NAME", help="this fault alone; may be given again")
+    parser.add_argument("--jobs", type=int, default=2, help="scenes at a time")
+    parser.add_argument("--server", choices=("valkey", "redis"), help="which server; without it, whichever there is")
+    parser.add_argument("--no-numbers", action="store_true", help="faults alone")
+    return parser.parse_args()
+
+
+def plans(chosen: list[Fault], seed: int, given: argparse.Namespace) -> list[Plan]:
+    """Share the time out: half of it for each fault alone, half for all mixed."""
+    seconds = given.minutes * 60 * given.jobs
+    # What starting, draining and judging a scene takes goes off.
+    each = max(seconds / 2 / len(chosen) - OVERHEAD, 1.0)
+    rate = given.messages / max(seconds - 1.5 * OVERHEAD * len(chosen), 10.0)
+    alone = running.single(chosen, seed, each, rate, given.server)
+    if len(chosen) == 1:
+        alone[0].seconds = given.minutes * 60
+        return alone
+    return [*alone, *running.mixed(chosen, seed, seconds / 2, rate, given.server, scenes=MIXED_SCENES * given.jobs)]
+
+
+#: Seconds that a scene takes around its faults.
+OVERHEAD = 4.0
+#: Scenes of mixed faults for each job.
+MIXED_SCENES = 4
+
+
+def run_all(planned: list[Plan], jobs: int) -> list[Outcome]:
+    """Run plans, so many at a time."""
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    if jobs == 1:
+        return [running.run(plan, say) for plan in planned]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(lambda plan: running.run(plan, say), planned))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.stress.figures import Figure, measure
+from tests.stress.running import Outcome
+
+#: Columns between the name and the recoveries.
+COUNTS = ("messages", "completed", "dead", "cancelled", "lost-listed", "lost", "duplicated")
+
+
+def figures(seed: int, flavour: str | None) -> list[Figure]:
+    """Measure what is to be reached."""
+    return measure(seed, flavour)
+
+
+def show(outcomes: Sequence[Outcome], measured: Sequence[Figure], seconds: float) -> None:
+    """Print tables."""
+    console = Console(width=150)
+    table = Table(title=f"what was tried, in {seconds / 60:.1f} minutes")
+    table.add_column("fault")
+    for name in ("faults", *COUNTS, "back after, median", "at most", "broken"):
+        table.add_column(name, justify="right")
+    for outcome in outcomes:
+        table.add_row(*row(outcome.plan.title, [outcome]))
+    table.add_section()
+    table.add_row(*row("all", outcomes), style="bold")
+    console.print(table)
+    mixture = Counter[str]()
+    for outcome in outcomes:
+        mixture.update(outcome.faults)
+    console.print(", ".join(f"{name}: {number}" for name, number in mixture.most_common()))
+    if measured:
+        numbers = Table("number", "measured", "to be reached", "")
+        for figure in measured:
+            numbers.add_row(figure.name, figure.measured, figure.goal, "holds" if figure.holds else "MISSED")
+        console.print(numbers)
+
+
+def row(title: str, outcomes: Sequence[Outcome]) -> list[str]:
+    """A row of the table."""
+    counts, recoveries = Counter[str](), [0.0][:0]
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+        for seconds in outcome.recoveries.values():
+            recoveries += seconds
+    faults = sum(sum(outcome.faults.values()) for outcome in outcomes)
+    broken = sum(len(outcome.broken) for outcome in outcomes)
+    back = [f"{statistics.median(recoveries):.2f} s", f"{max(recoveries):.2f} s"] if recoveries else ["", ""]
+    return [title, str(faults), *(str(counts[name]) for name in COUNTS), *back, str(broken or "")]
+
+
+def how_to_repeat(seed: int, arguments: Sequence[str]) -> str:
+    """The command for the same run."""
+    rest = list(arguments)
+    if "--seed" in rest:
+        place = rest.index("--seed")
+        del rest[place : place + 2]
+    return shlex.join(["python", "-m", "tests.stress", "--seed", str(seed), *rest])

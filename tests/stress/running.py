@@ -1,0 +1,150 @@
+"""Runs faults in scenes: each kind in one of its own, and then all of them mixed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import shutil
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.servers import wait_until
+from tests.stress.checker import Broken
+from tests.stress.faults import Fault
+from tests.stress.scene import Scene
+
+#: Seconds between two injections, unless a fault says otherwise.
+PAUSE = 0.3
+
+
+@dataclass
+class Plan:
+    """One scene to be run."""
+
+    title: str
+    faults: list[Fault]
+    seed: int
+    seconds: float  #: for which faults are injected
+    rate: float  #: messages in a second
+    flavour: str | None = None
+
+    def asked(self, name: str, default: Any) -> Any:
+        """What the faults say about their scene: the first that says anything."""
+        return next((getattr(fault, name) for fault in self.faults if hasattr(fault, name)), default)
+
+    def any(self, name: str) -> bool:
+        return any(getattr(fault, name, False) for fault in self.faults)
+
+
+@dataclass
+class Outcome:
+    """What came of a plan."""
+
+    plan: Plan
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
+    broken: list[Broken] = field(default_factory=list)
+    seconds: float = 0.0
+    kept: Path | None = None  #: histories and logs, where something is broken
+
+
+def single(faults: Sequence[Fault], seed: int, seconds: float, rate: float, flavour: str | None) -> list[Plan]:
+    """A plan for each fault."""
+    return [Plan(fault.name, [fault], seed + number, seconds, rate, flavour) for number, fault in enumerate(faults)]
+
+
+def mixed(
+    faults: Sequence[Fault], seed: int, seconds: float, rate: float, flavour: str | None, scenes: int
+) -> list[Plan]:
+    """Plans in which all faults come in any order."""
+    some = [fault for fault in faults if getattr(fault, "mixed", True)]
+    return [Plan("mixed", some, seed + 1000 + number, seconds / scenes, rate, flavour) for number in range(scenes)]
+
+
+def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
+    """Run a plan, and judge. Whatever goes wrong is in the outcome."""
+    began, outcome = time.monotonic(), Outcome(plan)
+    directory = Path(tempfile.mkdtemp(prefix="rpqueue-stress-"))
+    try:
+        with scene_of(plan, directory) as scene:
+            with noted(outcome, "I15"):
+                inject_all(scene, plan)
+            with noted(outcome, "I15"):
+                scene.drain()
+            verdict = scene.verdict()
+            outcome.counts, outcome.faults = verdict.counts, verdict.faults
+            outcome.recoveries = verdict.recoveries
+            outcome.broken += verdict.broken
+    except Exception as error:  # a scene that cannot be judged is no pass
+        outcome.broken.append(Broken("?", f"the scene failed: {error}", traceback.format_exc()))
+    outcome.seconds = time.monotonic() - began
+    if outcome.broken:
+        outcome.kept = directory
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    say(told(outcome))
+    return outcome
+
+
+def scene_of(plan: Plan, directory: Path) -> Scene:
+    """The scene that the plan's faults ask for."""
+    way = importlib.import_module("tests.stress.proxy").Proxy if plan.any("proxied") else None
+    return Scene(
+        directory,
+        plan.seed,
+        flavour=plan.flavour,
+        fsync=plan.asked("fsync", "everysec"),
+        options=plan.asked("options", ()),
+        proxy=way,
+        ticking=plan.any("ticking"),
+    )
+
+
+def inject_all(scene: Scene, plan: Plan) -> None:
+    """Begin to send messages, and inject faults for as long as planned; each fault once at least where it is alone."""
+    shape = {name: plan.asked(name, 2) for name in ("processes", "threads")}
+    scene.start_workers(plan.asked("workers", 2), **shape)
+    scene.start_consumer()
+    for _ in range(2):
+        scene.start_producer(10**6, plan.rate / 2)
+    wait_until(lambda: scene.seen() > 20, 30, "messages come")
+    ends_at = time.monotonic() + plan.seconds
+    waiting = list(plan.faults)
+    while waiting or time.monotonic() < ends_at:
+        fault = scene.random.choice(waiting or plan.faults)
+        if len(plan.faults) == 1 or time.monotonic() > ends_at:
+            waiting = []
+        elif fault in waiting:
+            waiting.remove(fault)
+        scene.inject(fault)
+        pause = getattr(fault, "pause", PAUSE)
+        time.sleep(scene.random.uniform(0.5, 1.5) * pause)
+
+
+@contextlib.contextmanager
+def noted(outcome: Outcome, invariant: str) -> Iterator[None]:
+    """Take what is raised as a broken invariant."""
+    try:
+        yield
+    except Exception as error:
+        outcome.broken.append(Broken(invariant, str(error) or type(error).__name__, traceback.format_exc()))
+
+
+def told(outcome: Outcome) -> str:
+    """A line about an outcome."""
+    counts, faults = outcome.counts, sum(outcome.faults.values())
+    text = (
+        f"{outcome.plan.title}: {faults} faults, {counts['messages']} messages, {counts['lost']} lost, "
+        f"{counts['duplicated']} duplicated, {outcome.seconds:.1f} s (seed {outcome.plan.seed})"
+    )
+    if not outcome.broken:
+        return text
+    found = "\n".join(str(one) for one in outcome.broken[:5])
+    return f"{text}\n{len(outcome.broken)} BROKEN; histories and logs are in {outcome.kept}\n{found}"
