@@ -43,6 +43,8 @@ MAX_MESSAGE_BYTES: int
 CLAIM_AHEAD: float
 ASYNC_SLOTS: int
 REMEMBER_CANCELLED: float
+SIGNING_KEYS: dict[str, Any] | str | None
+SIGNING_REQUIRED: bool | None
 
 app = App(settings=Settings(globals()))
 

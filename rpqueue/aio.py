@@ -242,7 +242,8 @@ class Aio:
         """The dead messages of all queues, oldest death first. See `rpqueue.read_deadletter`."""
         flow = self.app.dead_letters(delete=delete, limit=limit, is_data=is_data)
         undo: Callable[[Any], Flow[None]] | None = _bury_again if delete else None
-        return deadletter_rows(await self.broker_for(conn).run(flow, undo=undo), is_data)
+        letters = await self.broker_for(conn).run(flow, undo=undo)
+        return deadletter_rows(letters, self.app.signer, is_data)
 
 
 def _bury_again(letters: Any) -> Flow[None]:

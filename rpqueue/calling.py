@@ -176,15 +176,17 @@ class Calling(System):
         ids = [name_text(taskid, "taskid") for taskid in taskids]
         names = yield from command(as_is, "ZRANGE", self.keys.app.queues, 0, -1)
         queues = [self.keys.tasks(name.decode()) for name in names]
-        found: dict[str, bytes] = {}
+        found: dict[str, Any] = {}
         for first in range(0, len(queues), 100):
             some = queues[first : first + 100]
             missing = [taskid for taskid in ids if taskid not in found]
             places = [(taskid, queue.outcome(taskid)) for taskid in missing for queue in some]
             if places:
                 outcomes = yield from command(as_is, "MGET", *(key for _, key in places))
-                found.update((taskid, got) for (taskid, _), got in zip(places, outcomes, strict=True) if got)
-        return [result_in(found.get(taskid, b"")) for taskid in ids]
+                for (taskid, key), outcome in zip(places, outcomes, strict=True):
+                    if outcome:
+                        found[taskid] = result_in(outcome, key, self.signer)
+        return [found.get(taskid) for taskid in ids]
 
 
 def read_registry(reply: Any) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -178,7 +179,9 @@ class Data:
         chunks = protocol.Ahead(self._encoded(data, size))
         for bodies in chunks:
             fresh = messages.new_ids(len(bodies))
-            pairs = list(zip(fresh, bodies, strict=True))
+            pairs, signer = list(zip(fresh, bodies, strict=True)), self.app.signer
+            if signer:
+                pairs = signer.sign(self.keys.stem, tail, pairs)
             put = Put(self.keys, self.app.data_index, pairs, fresh, delay=seconds, tail=tail, is_dead=self.is_dead)
             ids += fresh
             pipeline = current(self.app)
@@ -271,7 +274,9 @@ class Data:
                 limit=max(self.app.settings.queue_items_per_pass, wanted),
                 leaving=left <= 0,
             )
-            found, unreadable = haul.decoded(lease_for, self.app.settings.max_message_bytes, are_tasks=self.is_tasks)
+            found, unreadable = haul.decoded(
+                lease_for, self.app.settings.max_message_bytes, self.app.signer, are_tasks=self.is_tasks
+            )
             if unreadable and lease_for >= 0:
                 yield from self._quarantining(unreadable, lease_for)
             if lease_for < 0 and len(found) < wanted and len(haul.messages) == ask < MOST_ITEMS:
@@ -295,7 +300,7 @@ class Data:
         for one in unreadable:
             log.warning("queue %s: message %r goes to the dead letters: %s", self.queue, one.id, one.error)
         # What was taken for good is no longer in Redis, and comes back with its bytes.
-        said = [(one.id, one.token if lease_for else "", one.message) for one in unreadable]
+        said = [(one.id, one.token if lease_for else "", one.message, _record(one.error)) for one in unreadable]
         yield from protocol.quarantine(self.keys, self._index, said)
 
     def _catching_dead(self, wanted: int, is_peek: bool, ends_at: float) -> Flow[Catch]:
@@ -305,7 +310,7 @@ class Data:
             letters = yield from look(queues, State.DEAD, wanted, chunk=self._per_call)
             left = ends_at - time.monotonic()
             if letters or left <= 0:
-                found = protocol.dead_letters(letters, are_tasks=self.is_tasks)
+                found = protocol.dead_letters(letters, self.app.signer, are_tasks=self.is_tasks)
                 return Catch(found, 0, letters=() if is_peek else letters)
             some = (queues or [self.keys])[: self._per_call]
             question = views.oldest([keys.dead for keys in some], 1)
@@ -389,6 +394,10 @@ class Data:
             return  # nobody holds dead letters
         for first in range(0, len(leases), protocol.PER_CALL):
             yield leases[first : first + protocol.PER_CALL]
+
+
+def _record(error: Exception) -> str:
+    return json.dumps({"exception": type(error).__name__, "message": str(error)})
 
 
 def _count(value: Any, what: str, most: int | None) -> int:

@@ -12,6 +12,7 @@ from .messages import Flags
 from .protocol import moves
 from .protocol.moves import Whereabouts
 from .protocol.operation import Flow, Operation, Watch
+from .signing import Signer
 from .states import State
 
 if TYPE_CHECKING:
@@ -81,12 +82,12 @@ class EnqueuedTask:
     @property
     def args(self) -> list[Any] | None:
         """``[taskid, name, args, kwargs, available at]`` as long as it is in its queue; None afterwards."""
-        return args_of(self.app.broker.execute(self.whereabouts())[0])
+        return self.args_in(self.app.broker.execute(self.whereabouts())[0])
 
     @property
     def result(self) -> Any:
         """What the task returned, if it is done and has save_results > 0; else None. See `get`."""
-        return result_in(self.app.broker.execute(self.whereabouts())[0].outcome)
+        return self.result_in(self.app.broker.execute(self.whereabouts())[0])
 
     def wait(self, timeout: float = 30) -> bool:
         """Block until it has at least started, or *timeout* seconds are over. Returns whether it has."""
@@ -113,6 +114,7 @@ class EnqueuedTask:
             TaskLost: its worker died, and it may be run at most once.
             TaskCancelled: it was cancelled.
             ResultTimeout: a TimeoutError; it may still end.
+            BadSignature: there is an outcome, and no worker with one of our SIGNING_KEYS made it.
         """
         return self.app.broker.run(self.getting(timeout))
 
@@ -128,7 +130,15 @@ class EnqueuedTask:
             raise TaskCancelled(f"{self.name} {self.taskid} was cancelled before it started")
         if where.state in (State.FAILED, State.DEAD, State.LOST):
             raise failure_of(self.name, where)
-        return result_in(where.outcome)
+        return self.result_in(where)
+
+    def args_in(self, where: Whereabouts) -> list[Any] | None:
+        """What `args` says of it."""
+        return args_of(self.keys, where, self.app.signer)
+
+    def result_in(self, where: Whereabouts) -> Any:
+        """What `result` says of it."""
+        return result_in(where.outcome, self.keys.outcome(where.id), self.app.signer)
 
     def _watch(self, over: Callable[[list[Whereabouts]], bool], timeout: float) -> Watch[list[Whereabouts]]:
         channels = [self.keys.events + self.taskid.encode()]
@@ -214,18 +224,20 @@ def status_of(where: Whereabouts) -> str:
     return str(where.state or State.DONE)
 
 
-def args_of(where: Whereabouts) -> list[Any] | None:
+def args_of(keys: QueueKeys, where: Whereabouts, signer: Signer) -> list[Any] | None:
     """A message as get_page shows it, ``[taskid, name, args, kwargs, available at]``; None when it is gone."""
     if not where.message:
         return None
-    header, _, body = where.message.partition(b"|")
-    name, args, kwargs = messages.decode_task(body)
+    header = where.message.partition(b"|")[0]
+    name, args, kwargs = messages.decode_task(signer.body_of(keys.stem, where.id.encode(), where.message))
     return [where.id, name, args, kwargs, messages.parse_header(header)[0]]
 
 
-def result_in(outcome: bytes) -> Any:
-    """The value in a kept outcome; None when there is none."""
-    return messages.decode(outcome, "outcome").get("result") if outcome else None
+def result_in(outcome: bytes, place: bytes, signer: Signer) -> Any:
+    """The value in an outcome that was kept under the key *place*; None when there is none."""
+    if outcome in (b"", moves.CANCELLED):
+        return None
+    return messages.decode(signer.opened(place, b"", b"", outcome), "outcome").get("result")
 
 
 def failure_of(name: str, where: Whereabouts) -> TaskFailed:

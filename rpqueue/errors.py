@@ -12,6 +12,8 @@ RpqueueError
 ├── IdTaken                 ValueError: another message already has this id
 ├── NoLock                  the lock is held by somebody else, or no longer by you
 ├── StaleLease              the lease ended before this call; somebody else may hold it now
+├── Undecodable             ValueError: bytes in Redis that are no message of this library, or too large
+│   └── BadSignature            what was signed by none of SIGNING_KEYS, for something else, or not at all
 ├── NotEnqueued             the call is not in its queue: its pipeline has not sent it, or could not
 ├── TaskFailed              the task ended without a result; `.error` says how
 │   └── TaskLost                its worker died, and it may be run at most once
@@ -86,6 +88,14 @@ class NoLock(RpqueueError):
 
 class StaleLease(RpqueueError):
     """The lease ended before the call; the message may be somebody else's now."""
+
+
+class Undecodable(RpqueueError, ValueError):
+    """Bytes in Redis that are no message of this library."""
+
+
+class BadSignature(Undecodable):
+    """A message or an outcome without a signature that fits it. Nothing of it was decoded."""
 
 
 class NotEnqueued(RpqueueError):

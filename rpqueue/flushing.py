@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import messages
 from .keys import QueueKeys
 from .messages import seconds
 from .protocol import schedules, views
@@ -232,7 +231,7 @@ class Flushing(System):
             slot = yield from schedules.next_slot(keys, task.name)
             if slot is not None:
                 following = max(round(task.schedule.after(slot / 1000, now) * 1000), slot + 1)
-                body = messages.encode_task(task.name, [], {}, 0)
+                body = task.slot_body(keys, slot)
                 yield from schedules.fire(
                     keys, self.index, task.name, slot, following, body=body, tail=task.header_tail(), early=True
                 )

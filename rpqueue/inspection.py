@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import messages
 from .enqueued import status_of
-from .errors import RefusedInput, did_you_mean
+from .errors import BadSignature, RefusedInput, Undecodable, did_you_mean
 from .keys import QueueKeys, name_text
-from .messages import Flags, Undecodable
+from .messages import Flags
 from .protocol import moves, views
 from .protocol.moves import Whereabouts
 from .protocol.operation import Flow, as_is, command
@@ -295,9 +295,10 @@ class Inspection:
         available_at, lease, attempts, flags = 0.0, 0.0, 1, Flags(0)
         name, args, kwargs, item, undecodable = "", list[Any](), dict[str, Any](), None, None
         if where.message:
-            header, _, body = where.message.partition(b"|")
+            header = where.message.partition(b"|")[0]
             try:
                 available_at, lease, attempts, flags = messages.parse_header(header)
+                body = self.app.signer.body_of(keys.stem, where.id.encode(), where.message)
                 if kind == "tasks":
                     name, args, kwargs = messages.decode_task(body)
                 else:
@@ -325,9 +326,17 @@ class Inspection:
             interruptions=where.interruptions,
             reason=where.reason,
             error=_record(where.error),
-            outcome=_record(where.outcome),
+            outcome=self._outcome(keys, where),
             undecodable=undecodable,
         )
+
+    def _outcome(self, keys: QueueKeys, where: Whereabouts) -> dict[str, Any] | None:
+        if where.outcome in (b"", moves.CANCELLED):
+            return _record(where.outcome)
+        try:
+            return _record(self.app.signer.opened(keys.outcome(where.id), b"", b"", where.outcome))
+        except BadSignature:
+            return _unread(where.outcome)
 
 
 def place_of(state: State | str) -> State:
@@ -361,7 +370,11 @@ def _record(stored: bytes) -> dict[str, Any] | None:
         value = messages.decode(stored, "record")
     except Undecodable:
         value = None
-    return value if isinstance(value, dict) else {"undecodable": stored.decode("utf-8", "backslashreplace")}
+    return value if isinstance(value, dict) else _unread(stored)
+
+
+def _unread(stored: bytes) -> dict[str, Any]:
+    return {"undecodable": stored.decode("utf-8", "backslashreplace")}
 
 
 def _pairs(reply: list[Any]) -> list[tuple[Any, Any]]:

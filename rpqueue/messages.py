@@ -16,7 +16,7 @@ from enum import IntFlag
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .errors import MessageTooLarge, RefusedInput, RpqueueError, UnserializableValue, WrongType
+from .errors import MessageTooLarge, RefusedInput, Undecodable, UnserializableValue, WrongType
 
 #: Version of the wire format, the first word of every header.
 VERSION = 1
@@ -42,10 +42,6 @@ class Flags(IntFlag):
     WATCHED = 2  #: publish its start and its end: somebody may wait for it
     CHOSEN_ID = 4  #: the id was chosen by a user and may be used again: see counts in enqueue.lua
     DELAYED = 8  #: it was scheduled for later, so its start can be late
-
-
-class Undecodable(RpqueueError, ValueError):
-    """Bytes in Redis that are no message of this library."""
 
 
 class Leased(NamedTuple):

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import messages
-from .errors import RefusedInput, WrongType
+from .errors import RefusedInput, Undecodable, WrongType
 from .keys import QueueKeys, name_text
-from .messages import Undecodable
 from .protocol import data, moves, views
 from .protocol.moves import Whereabouts
 from .protocol.operation import Flow, Operation, as_is, command
 from .protocol.views import Buried
+from .signing import Signer
 from .states import State
 from .system import System
 
@@ -196,9 +196,9 @@ class Queues(System):
         if keys.name == self.settings.deadletter_queue:
             queues = yield from self.queues_of(is_data=False)
             buried = yield from views.reading_buried(queues, State.DEAD, limit, skip=skip, chunk=self.queues_per_call)
-            return [task_row(one.where) for one in buried]
+            return [task_row(one.queue, one.where, self.signer) for one in buried]
         found, _ = yield from views.page(keys, (State.READY, State.SCHEDULED), limit, skip=skip)
-        return [task_row(where) for where in found]
+        return [task_row(keys, where, self.signer) for where in found]
 
     def read_deadletter(
         self, conn: Redis | None = None, delete: bool = False, limit: int = 100, is_data: bool = False
@@ -222,7 +222,8 @@ class Queues(System):
         self, *, delete: bool = False, limit: int = 100, is_data: bool = False
     ) -> Flow[list[list[Any]]]:
         """What `read_deadletter` says to Redis."""
-        return deadletter_rows((yield from self.dead_letters(delete=delete, limit=limit, is_data=is_data)), is_data)
+        letters = yield from self.dead_letters(delete=delete, limit=limit, is_data=is_data)
+        return deadletter_rows(letters, self.signer, is_data)
 
     def dead_letters(self, *, delete: bool = False, limit: int = 100, is_data: bool = False) -> Flow[list[Buried]]:
         """The messages that `read_deadletter` makes its rows of."""
@@ -275,16 +276,17 @@ class LoadedScript:
         return client.execute_command("EVAL", self.script, *words)
 
 
-def deadletter_rows(letters: Iterable[Buried], is_data: bool) -> list[list[Any]]:
+def deadletter_rows(letters: Iterable[Buried], signer: Signer, is_data: bool) -> list[list[Any]]:
     """The rows of `read_deadletter`."""
-    return [data.dead_item_row(letter) if is_data else data.dead_task_row(letter) for letter in letters]
+    row = data.dead_item_row if is_data else data.dead_task_row
+    return [row(letter, signer) for letter in letters]
 
 
-def task_row(where: Whereabouts) -> list[Any]:
+def task_row(keys: QueueKeys, where: Whereabouts, signer: Signer) -> list[Any]:
     """``[taskid, name, args, kwargs, scheduled time]`` of a task's message, whatever its bytes are."""
-    header, _, body = where.message.partition(b"|")
     try:
-        available_at = messages.parse_header(header)[0]
+        available_at = messages.parse_header(where.message.partition(b"|")[0])[0]
+        body = signer.body_of(keys.stem, where.id.encode(), where.message)
         name, args, kwargs = messages.decode_task(body)
     except Undecodable:
         return [where.id, UNDECODABLE, [where.message.decode("utf-8", "backslashreplace")], {}, 0.0]

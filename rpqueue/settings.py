@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Callable, MutableMapping
 from typing import Any, Generic, TypeVar, overload
 
-from . import logs, messages
+from . import logs, messages, signing
 from .errors import RpqueueError, SettingError
 from .keys import name_text
 
@@ -167,6 +167,16 @@ class Settings:
     async_slots = Setting(lambda: 100, _whole(1), "``async def`` tasks that one process runs at the same time.")
     remember_cancelled = Setting(
         lambda: 86_400.0, _seconds(0), "Seconds for which a cancelled task's status stays known."
+    )
+    signing_keys = Setting(
+        lambda: None,
+        signing.secrets_of,
+        "``{id: secret}`` of the keys of signatures; the first one signs. None: RPQUEUE_SIGNING_KEYS says.",
+    )
+    signing_required = Setting(
+        lambda: None,
+        signing.required_of,
+        "Whether to refuse what is not signed; None: what RPQUEUE_SIGNING_REQUIRED says, 0 or 1.",
     )
 
     def __init__(self, namespace: MutableMapping[str, Any] | None = None) -> None:

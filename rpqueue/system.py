@@ -10,6 +10,7 @@ from .errors import RefusedInput, WrongType
 from .keys import Keys, QueueKeys, name_text
 from .protocol.moves import Index, Rules
 from .settings import Settings
+from .signing import Signer, signer_of
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -32,6 +33,7 @@ class System:
         self._keys = Keys(self.settings.key_prefix)
         self._broker: Broker | None = None
         self._endpoint = Endpoint(url=url) if url else None
+        self._signer: tuple[Any, Any, Signer] = (self, self, Signer())  #: made for these values of the settings
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} prefix={self.settings.key_prefix!r}>"
@@ -50,6 +52,17 @@ class System:
         if keys.prefix != prefix:
             keys = self._keys = Keys(prefix)
         return keys
+
+    @property
+    def signer(self) -> Signer:
+        """Signs what this App sends and checks what it reads, as SIGNING_KEYS says; false without keys."""
+        values = self.settings.namespace
+        secrets, required = values["SIGNING_KEYS"], values["SIGNING_REQUIRED"]
+        made_for = self._signer
+        if made_for[0] is not secrets or made_for[1] is not required:
+            signer = signer_of(self.settings.signing_keys, self.settings.signing_required)
+            made_for = self._signer = (secrets, required, signer)
+        return made_for[2]
 
     @property
     def index(self) -> Index:

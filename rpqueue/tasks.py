@@ -17,6 +17,7 @@ from .messages import Flags
 from .pipelines import current, sending
 from .protocol import moves
 from .protocol.operation import Flow, Operation
+from .protocol.schedules import slot_id
 from .puts import Batches, Put
 from .running import CURRENT_TASK
 from .schedule import Schedule
@@ -194,7 +195,17 @@ class Task(Generic[P, R]):
                 del kwargs["_attempts"]
         body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
         tail = self.header_tail(attempts, delayed=seconds > 0)
+        signer = self.app.signer
+        if signer:
+            body = signer.signed(keys.stem, message_id.encode(), tail.encode(), body)
         return keys, (message_id, body), seconds, tail, chosen is not None
+
+    def slot_body(self, keys: QueueKeys, slot: int) -> bytes:
+        """The body of the message for one slot (ms) of a recurring task."""
+        body, signer = messages.encode_task(self.name, [], {}, 0), self.app.signer
+        if not signer:
+            return body
+        return signer.signed(keys.stem, slot_id(self.name, slot).encode(), self.header_tail().encode(), body)
 
     def _seconds(self, delay: Any) -> float:
         return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
@@ -261,10 +272,13 @@ class Task(Generic[P, R]):
         bodies = bulk.bodies(self.name, many, more, self.app.settings.max_message_bytes)
         ids = messages.new_ids(len(bodies)) if taskids is None else self._chosen(taskids, len(bodies))
         tail, index = self.header_tail(deliveries, delayed=seconds > 0), self.app.index
+        made, signer = list(zip(ids, bodies, strict=True)), self.app.signer
+        if signer:
+            made = signer.sign(keys.stem, tail, made)
         pipeline, own = current(self.app), Batches()
         hold = own.add if pipeline is None else pipeline.add
         shown: list[Any] = []
-        for pairs in bulk.cut(list(zip(ids, bodies, strict=True))):
+        for pairs in bulk.cut(made):
             calls = calls_of(self, keys.name, [message_id for message_id, _ in pairs])
             seen = show(calls)
             shown += seen

@@ -11,9 +11,9 @@ from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from .. import messages
-from ..errors import RefusedInput
+from ..errors import BadSignature, RefusedInput, Undecodable
 from ..keys import QueueKeys
-from ..messages import Undecodable
+from ..signing import Signer, tail_of
 from ..states import State
 from . import scripts
 from .claimed import Claimed
@@ -106,17 +106,20 @@ class Haul(NamedTuple):
         """Seconds until something becomes ready by itself: infinite when nothing does, 0 when there is more now."""
         return max(self.due - self.now, 0.0) if self.due else float("inf")
 
-    def decoded(self, lease_for: float, limit: int, *, are_tasks: bool) -> tuple[Items, list[Unreadable]]:
-        """What is in the messages, which are leased for *lease_for* seconds; and those over *limit*, or no JSON."""
+    def decoded(
+        self, lease_for: float, limit: int, signer: Signer, *, are_tasks: bool
+    ) -> tuple[Items, list[Unreadable]]:
+        """What is in the messages, leased for *lease_for* seconds; and those over *limit*, badly signed, or no JSON."""
         ends_at = self.now + lease_for if self.claimed.ids and lease_for > 0 else 0.0
-        items = None if are_tasks else self._items(limit, ends_at)
+        items = None if are_tasks else self._items(limit, signer, ends_at)
         if items is not None:
             return items, []
         found, unreadable = Items(ends_at=ends_at), []
         for message_id, token, message, _ in self.claimed.rows():
             try:
                 leased = messages.split(message_id, token, message)
-                value = task_row(leased, limit) if are_tasks else messages.decode(leased.body, "item", limit)
+                body = signer.body_of(self.claimed.keys.stem, message_id, message)
+                value = task_row(leased, body, limit) if are_tasks else messages.decode(body, "item", limit)
             except Undecodable as error:
                 unreadable.append(Unreadable(message_id, token, message, error))
             else:
@@ -124,11 +127,16 @@ class Haul(NamedTuple):
                 found.tokens[leased.id] = token
         return found, unreadable
 
-    def _items(self, limit: int, ends_at: float) -> Items | None:
+    def _items(self, limit: int, signer: Signer, ends_at: float) -> Items | None:
         """The items, decoded together; None when one of them is odd."""
         headers, bodies = set(), []
-        for message in self.messages:
+        for message_id, message in zip(self.claimed.ids, self.messages, strict=True):
             header, bar, body = message.partition(b"|")
+            if signer:
+                try:
+                    body = signer.opened(self.claimed.keys.stem, message_id, tail_of(header), body)
+                except BadSignature:
+                    return None
             if not bar or (limit and len(body) > limit):
                 return None
             headers.add(header)
@@ -242,16 +250,16 @@ def measure(keys: QueueKeys, index: Index, rules: Rules, limit: int = PER_CALL) 
 
 
 def quarantine(
-    keys: QueueKeys, index: Index, messages: Iterable[tuple[bytes, int | str, bytes]]
+    keys: QueueKeys, index: Index, messages: Iterable[tuple[bytes, int | str, bytes, str]]
 ) -> Operation[list[bytes]]:
     """
-    Bury ``(id, token, message)`` that cannot be decoded; returns the ids that are buried now.
+    Bury ``(id, token, message, JSON of the error)`` that cannot be decoded; returns the ids that are buried now.
 
     An empty token stands for a message that was taken for good: it comes back with these bytes.
     """
     words: list[Word] = [keys.name]
-    for message_id, token, message in messages:
-        words += (message_id, str(token), message)
+    for message_id, token, message, error in messages:
+        words += (message_id, str(token), message, error)
     return Operation(scripts.load("quarantine"), (*keys.block, *index), words, list, keys.memo)
 
 
@@ -265,21 +273,22 @@ def bury_new(
     return Operation(scripts.load("bury_new"), (*keys.block, *index), words, lambda reply: int(reply) / 1000, keys.memo)
 
 
-def task_row(message: messages.Leased, limit: int = 0) -> list[Any]:
-    """``[id, name, args, kwargs, scheduled at]`` of a task's message; Undecodable when it is none."""
-    return [message.id, *messages.decode_task(message.body, limit), message.available_at]
+def task_row(message: messages.Leased, body: bytes, limit: int = 0) -> list[Any]:
+    """``[id, name, args, kwargs, scheduled at]`` of a message with a task's *body*; Undecodable when it is none."""
+    return [message.id, *messages.decode_task(body, limit), message.available_at]
 
 
-def dead_task_row(letter: Buried) -> list[Any]:
+def dead_task_row(letter: Buried, signer: Signer) -> list[Any]:
     """The same of a dead task; of bytes that are none, an empty name and them as the argument."""
     where = letter.where
     try:
-        return task_row(messages.split(where.id.encode(), 0, where.message))
+        message = messages.split(where.id.encode(), 0, where.message)
+        return task_row(message, signer.body_of(letter.queue.stem, where.id.encode(), where.message))
     except Undecodable:
         return [where.id, "", [where.message], {}, 0.0]
 
 
-def dead_item_row(letter: Buried) -> list[Any]:
+def dead_item_row(letter: Buried, signer: Signer) -> list[Any]:
     """``[id, '', item, extra fields, put at]``; of bytes that are no item, None with them in ``extra['message']``."""
     where = letter.where
     extra: dict[str, Any] = {
@@ -294,16 +303,17 @@ def dead_item_row(letter: Buried) -> list[Any]:
         if where.error:
             extra["error"] = messages.decode(where.error, "error record")
         message = messages.split(where.id.encode(), 0, where.message)
-        put_at, item = message.available_at, messages.decode(message.body)
+        body = signer.body_of(letter.queue.stem, where.id.encode(), where.message)
+        put_at, item = message.available_at, messages.decode(body)
     except Undecodable:
         extra["message"] = where.message
     return [where.id, "", item, extra, put_at]
 
 
-def dead_letters(letters: Iterable[Buried], *, are_tasks: bool) -> Items:
+def dead_letters(letters: Iterable[Buried], signer: Signer, *, are_tasks: bool) -> Items:
     """``{id: row}`` in order. Of a second one with the same id, which only users choose, the key is ``queue:id``."""
     rows: dict[str, list[Any]] = {}
     for letter in letters:
-        row = dead_task_row(letter) if are_tasks else dead_item_row(letter)
+        row = dead_task_row(letter, signer) if are_tasks else dead_item_row(letter, signer)
         rows[row[0] if row[0] not in rows else f"{letter.queue.name}:{row[0]}"] = row
     return Items(rows, dict.fromkeys(rows, 0))

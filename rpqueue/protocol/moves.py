@@ -194,9 +194,13 @@ def put_back(keys: QueueKeys, index: Index, place: State, messages: Iterable[Tak
     return Operation(scripts.load("put_back"), (*keys.block, *index), words, _texts, keys.memo)
 
 
+#: The outcome of what was cancelled.
+CANCELLED = b'{"state":"cancelled"}'
+
+
 def cancel(keys: QueueKeys, message_id: str, keep_for: float) -> Operation[int]:
     """Remove what has not started. 1: removed; -1: it had finished, its outcome is deleted; 0: running or not known."""
-    words: list[Word] = [message_id, str(ms(keep_for)), '{"state":"cancelled"}']
+    words: list[Word] = [message_id, str(ms(keep_for)), CANCELLED]
     return Operation(scripts.load("cancel"), (*keys.block, keys.outcome(message_id)), words, int, keys.memo)
 
 

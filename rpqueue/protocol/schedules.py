@@ -28,6 +28,11 @@ def forget(keys: QueueKeys, name: str) -> Operation[Any]:
     return command(as_is, "HDEL", keys.schedules, name, "\1" + name)
 
 
+def slot_id(name: str, slot: int | None) -> str:
+    """The id of the message that is enqueued for a slot (ms)."""
+    return f"{name}@{slot}"
+
+
 def fire(
     keys: QueueKeys,
     index: Index,
@@ -51,7 +56,7 @@ def fire(
         early: whether a slot that has not come may be fired.
         pile_up: whether to enqueue even while the last slot's message still waits.
     """
-    message_id = f"{name}@{slot}" if body else ""
+    message_id = slot_id(name, slot) if body else ""
     words = (keys.name, name, "" if slot is None else str(slot), str(following), message_id, tail, body)
     flags = ("1" if early else "0", "1" if pile_up else "0")
 

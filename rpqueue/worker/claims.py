@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import RpqueueError
+from ..errors import BadSignature, RpqueueError, Undecodable
 from ..keys import QueueKeys
-from ..messages import Flags, Headers, Undecodable, decode_each, decode_task
+from ..messages import Flags, Headers, decode_each, decode_task
 from ..protocol.claimed import Claimed
+from ..signing import MARK, NO_KEYS, Signer, tail_of
 
 if TYPE_CHECKING:
     from ..tasks import Task
@@ -82,7 +83,7 @@ class Claim:
         return self.deadline > 0
 
 
-def decode(claimed: list[Claimed], now: float, limit: int) -> list[Claim]:
+def decode(claimed: list[Claimed], now: float, limit: int, signer: Signer = NO_KEYS) -> list[Claim]:
     """
     Claims of what a round brought.
 
@@ -90,6 +91,7 @@ def decode(claimed: list[Claimed], now: float, limit: int) -> list[Claim]:
         claimed: as they came.
         now: of the round, epoch seconds by Redis's clock.
         limit: most bytes of a body; 0: no limit.
+        signer: checks signatures, before anything of a body is decoded.
     """
     claims, bodies, headers = [], [], Headers()
     for some in claimed:
@@ -102,6 +104,11 @@ def decode(claimed: list[Claimed], now: float, limit: int) -> list[Claim]:
                     claim.deadline = now + lease if lease else 0.0
                 except Undecodable as error:
                     claim.error = error
+            if signer:
+                try:
+                    body = signer.opened(some.keys.stem, message_id, tail_of(header), body)
+                except BadSignature as error:
+                    claim.error, body = claim.error or error, b""
             claims.append(claim)
             bodies.append(body)
     if not _decode_together(claims, bodies, limit):
@@ -130,6 +137,8 @@ def _decode_together(claims: list[Claim], bodies: list[bytes], limit: int) -> bo
 def _decode_alone(claim: Claim, body: bytes, limit: int) -> None:
     if claim.error is None:
         try:
+            if body.startswith(MARK):  # signed, and nobody gave us a key
+                body = NO_KEYS.opened(b"", b"", b"", body)
             claim.name, claim.args, claim.kwargs = decode_task(body, limit)
         except Undecodable as error:
             claim.error = error

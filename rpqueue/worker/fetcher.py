@@ -484,7 +484,7 @@ class Fetcher:
         self.route.learn(reply)
         ttl = self.system.settings.worker_ttl
         self._weigh(reply)
-        claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes)
+        claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes, self.system.signer)
         for claim in claims:
             ends_at = departed.at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
             claim.record = self.ledger.add(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from .. import messages
 from ..broker import Broker
 from ..protocol.schedules import fire, next_slot
 from ..schedule import Schedule
@@ -90,7 +89,7 @@ class Recurrer:
                 task.name,
                 slot,
                 following,
-                body=messages.encode_task(task.name, [], {}, 0),
+                body=task.slot_body(keys, slot),
                 tail=task.header_tail(),
                 pile_up=task.never_skip and not _is_endless(task, slot),
             )

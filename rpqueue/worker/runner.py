@@ -122,11 +122,15 @@ class Runner:
                 self._failed(task, claim, error, started)
                 return
             claim.keep_for = task.save_results
-            claim.outcome = b'{"state":"done","result":%s}' % result
+            claim.outcome = self._signed(claim, b'{"state":"done","result":%s}' % result)
         self.fetcher.took(seconds)
         self.fetcher.ended(claim)
         if log.isEnabledFor(self._success_level):
             log.log(self._success_level, "task finished", extra=_fields(claim, seconds))
+
+    def _signed(self, claim: Claim, outcome: bytes) -> bytes:
+        signer = self.system.signer
+        return signer.signed(claim.keys.outcome(claim.id), b"", b"", outcome) if signer else outcome
 
     def _failed(self, task: Task[..., Any], claim: Claim, error: BaseException, started: float) -> None:
         seconds = time.monotonic() - started

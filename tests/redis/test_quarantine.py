@@ -13,7 +13,7 @@ MINUTE = 60_000
 
 
 def quarantine(queue: Queue, *messages: tuple[str, int | str, str], number: int | None = None) -> Any:
-    words = [queue.name, *(word for message in messages for word in message)]
+    words = [queue.name, *(word for message in messages for word in (*message, '{"exception":"Bad"}'))]
     return queue.call("quarantine", [queue.memo, *queue.index_keys], [number or queue.number(), *words])
 
 
@@ -27,7 +27,7 @@ def test_held_messages_and_taken_ones_are_buried_as_they_were(items: Queue) -> N
     state = items.state()
     assert state["dead"] == {"a": items.after(), "taken": items.after()}
     assert state["leased"] == {"b": (MINUTE, 2)}
-    assert state["errors"] == {"a": "undecodable|", "taken": "undecodable|"}
+    assert state["errors"] == dict.fromkeys(("a", "taken"), 'undecodable|{"exception":"Bad"}')
     assert state["counts"]["a"] == "4 1 0 0"
 
 

@@ -21,6 +21,7 @@ LEVELS = {
     "messages": VALUES,
     "retry": VALUES,
     "schedule": VALUES,
+    "signing": VALUES,
     "states": VALUES,
     "version": VALUES,
     "protocol": PROTOCOL,

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rpqueue.errors import RefusedInput
+from rpqueue.errors import RefusedInput, Undecodable
 from rpqueue.messages import (
     Flags,
     Headers,
-    Undecodable,
     decode,
     decode_each,
     encode,

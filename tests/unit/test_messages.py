@@ -15,11 +15,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rpqueue.errors import MessageTooLarge, RefusedInput, UnserializableValue, WrongType
+from rpqueue.errors import MessageTooLarge, RefusedInput, Undecodable, UnserializableValue, WrongType
 from rpqueue.messages import (
     MAX_MESSAGE_BYTES,
     Flags,
-    Undecodable,
     decode,
     decode_task,
     encode,

@@ -16,6 +16,9 @@ import rpqueue
 from rpqueue.errors import SettingError
 from rpqueue.messages import MAX_MESSAGE_BYTES
 from rpqueue.settings import Flag, Setting, Settings
+from rpqueue.signing import Secrets
+
+SECRET = 32 * "s"
 
 #: Every setting with its default, a value that it takes, what that reads as, and some that it refuses.
 TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
@@ -40,6 +43,8 @@ TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
     "CLAIM_AHEAD": (0.005, 0, 0.0, [-0.1, None, math.inf]),
     "ASYNC_SLOTS": (100, 1, 1, [0, None, 10.0]),
     "REMEMBER_CANCELLED": (86_400.0, timedelta(days=2), 172_800.0, [-1, None, 1e10]),
+    "SIGNING_KEYS": (Secrets(), {"a": SECRET}, Secrets(a=SECRET.encode()), [7, [], {"a": "short"}, {"~": SECRET}, "a"]),
+    "SIGNING_REQUIRED": (False, 1, True, []),
 }
 REFUSED = [(name, value) for name, (_, _, _, values) in TABLE.items() for value in values]
 

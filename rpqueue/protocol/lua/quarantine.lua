@@ -5,8 +5,8 @@
 -- KEYS[14..17] index    queues, ready_queues, due_queues, wake of the app; left out on Cluster and for data queues
 -- ARGV[1]     number    int     of this call in its session
 -- ARGV[2]     name      text    of the queue
--- ARGV[3..n]  messages  id, token, message, ...: with a token, the message is leased under it; with an empty one, it was
---                       taken for good and comes back
+-- ARGV[3..n]  messages  id, token, message, error, ...: with a token, the message is leased under it; with an empty one,
+--                       it was taken for good and comes back. The error is a JSON object that says what is wrong
 -- Returns the ids that are buried now, in order; those whose lease was not held any more are left out.
 -- O(messages * log(leased)).
 -- Needs: now, queue, memo, header, counts, held, publish, head, index, bury
@@ -16,8 +16,8 @@ local buried = recall(memo, number)
 if buried then return buried end
 local now = now_ms()
 buried = {}
-for i = 3, #ARGV, 3 do
-  local id, token, message = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+for i = 3, #ARGV, 4 do
+  local id, token, message, error_json = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local mine
   if token == '' then
     mine = redis.call('HSETNX', q.messages, id, message) == 1
@@ -31,6 +31,7 @@ for i = 3, #ARGV, 3 do
     end
   end
   if mine then
+    redis.call('HSET', q.errors, id, '|' .. error_json)
     bury(q, id, 'dead', 'undecodable', now, 0, 0)
     buried[#buried + 1] = id
   end

@@ -1,3 +1,8 @@
+-- A body without the signature in front of it, `~KEY~SIGNATURE~`: the same call may come again signed with a newer key.
+local function unsigned(body)
+  return string.match(body, '^~[^~]*~[^~]*~(.*)$') or body
+end
+
 -- New messages under ids that a user chose, from ARGV[at] on: id, body, id, body, ... The queue may hold an id already, with
 -- the same body, which is left as it is; or in a grave, from where it is new. Returns of those to be put in: ids; id and
 -- message in turn; id and first counts in turn; ids that leave a grave. And the first id that is taken by another body, if any.
@@ -17,7 +22,7 @@ local function sift(q, header, now, at)
     -- It may also stand earlier in this call.
     local other = bodies[id] or kept and string.match(kept, '^[^|]*|(.*)$')
     if kept or other then
-      if other ~= body then return fresh, fields, fences, graves, id end
+      if other ~= body and unsigned(other) ~= unsigned(body) then return fresh, fields, fences, graves, id end
     else
       bodies[id] = body
       fresh[#fresh + 1] = id
