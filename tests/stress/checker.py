@@ -146,11 +146,11 @@ def _judge(story: Story, lives: Lives, supervised: bool) -> Iterator[Broken]:
             yield broken("I10", "its body changed")
     if story.reason == "undecodable" or ("dead" in story.places and not story.reason):
         yield broken("I10", f"it is dead for the reason {story.reason!r}")
+    if story.is_forgiven:
+        return
     for result in story.results:
         if result.kind == "ok" and result.more["value"] != story.key:
             yield broken("I14", f"its result is {result.more['value']!r}")
-    if story.is_forgiven:
-        return
     outcome = story.outcome
     if outcome == "lost" and story.of != "taken":
         yield broken("I1", "it is lost")
