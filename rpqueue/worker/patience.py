@@ -15,7 +15,7 @@ T = TypeVar("T")
 log = logging.getLogger("rpqueue.redis")
 
 #: Seconds of the first and the longest pause between two tries.
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 
 
 class Stopped(Exception):
