@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
 import redis
 
 from rpqueue import App
+from tests.cluster.hands import spread
 from tests.cluster.nodes import Cluster
 from tests.conftest import default_flavour, installed, leaked_keys
 
@@ -63,3 +66,41 @@ def app(cluster: Cluster) -> Iterator[App]:
     app = App(cluster.url, prefix="test")
     yield app
     app.broker.close()
+
+
+@pytest.fixture
+def queues(app: App, cluster: Cluster) -> list[str]:
+    """Three task queues, one on each master."""
+    return list(islice(spread(cluster, app), 3))
+
+
+@pytest.fixture
+def add(app: App, queues: list[str]) -> Any:
+    @app.task(queue=queues[0], name="add", save_results=60, vis_timeout=30, use_dead=True)
+    def add(one: int, other: int) -> int:
+        return one + other
+
+    return add
+
+
+@pytest.fixture
+def start() -> Iterator[Any]:
+    """start(function, ...): in a thread; what it returns, or raises, is in the list that comes back."""
+    threads = []
+
+    def start(function: Any, *args: Any) -> list[Any]:
+        ends: list[Any] = []
+
+        def run() -> None:
+            try:
+                ends.append(function(*args))
+            except Exception as error:
+                ends.append(error)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return ends
+
+    yield start
+    for thread in threads:
+        thread.join(20)

@@ -13,6 +13,7 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
+from redis.crc import key_slot
 from redis.retry import Retry
 
 from tests.servers import Server, free_port, wait_until
@@ -157,14 +158,16 @@ class Cluster:
 
     def master_of(self, slot: int) -> Node:
         """Who has a slot."""
-        for id, told in self._masters_by_id().items():
-            if any(slot in range(*_span(one)) for one in told["slots"]):
-                return self.node(id)
-        raise LookupError(f"nobody has slot {slot}")
+        return self.owners()[slot]
 
-    def slot_of(self, key: bytes | str) -> int:
+    def owners(self) -> dict[int, Node]:
+        """Who has which slot."""
+        told = [(self.node(id), span) for id, one in self._masters_by_id().items() for span in one["slots"]]
+        return {slot: node for node, span in told for slot in range(*_span(span))}
+
+    def slot_of(self, key: bytes) -> int:
         """The slot of a key."""
-        return int(self.nodes[0].ask("CLUSTER", "KEYSLOT", key))
+        return int(key_slot(key))
 
     def replicas_of(self, master: Node) -> list[Node]:
         """Those that run and follow *master*."""

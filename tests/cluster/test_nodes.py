@@ -11,9 +11,9 @@ def test_a_cluster_loses_no_key_when_slots_move_and_masters_die(own_cluster: Clu
     for key in keys:
         client.set(key, key)
     assert len(own_cluster.masters) == 3
-    assert {own_cluster.master_of(slot) for slot in range(0, SLOTS, 500)} == set(own_cluster.masters)
+    assert len(own_cluster.owners()) == SLOTS
 
-    slot = own_cluster.slot_of(keys[0])
+    slot = own_cluster.slot_of(keys[0].encode())
     source = own_cluster.master_of(slot)
     other = next(node for node in own_cluster.masters if node is not source)
     own_cluster.move_slot(slot, other)
