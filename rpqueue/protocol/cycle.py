@@ -50,6 +50,8 @@ class Round(NamedTuple):
     due: float  #: epoch seconds at which one of the queues needs a hand; 0: none does
     ready: list[tuple[str, float]]  #: (name, priority) of the first queues in the index that have ready messages
     hands: list[str]  #: queues in the index that have due or expired messages
+    #: What Redis says of queues that were passed over for a key of a wrong type; of the index under an empty name.
+    spoilt: dict[str, str]
 
 
 def cycle(
@@ -100,7 +102,7 @@ def cycle(
     memo = app.memo if indexed else queues[0].memo
 
     def read(reply: list[Any]) -> Round:
-        now, stale, claimed, due, ready, hands = reply
+        now, stale, claimed, due, ready, hands, spoilt = reply
         return Round(
             now / 1000,
             [(queues[number - 1], message_id.decode()) for number, message_id in stale],
@@ -108,6 +110,7 @@ def cycle(
             due / 1000,
             [(ready[at].decode(), float(ready[at + 1])) for at in range(0, len(ready), 2)],
             [name.decode() for name in hands],
+            {queues[number - 1].name if number else "": text.decode(errors="replace") for number, text in spoilt},
         )
 
     return Operation(scripts.load("cycle"), (*keys, *outcomes), words, read, memo)

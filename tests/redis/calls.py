@@ -22,6 +22,7 @@ class Round(NamedTuple):
     ready: list[str]
     hands: list[str]
     tries: dict[str, int]  #: of the claimed that failed or crashed before
+    spoilt: list[Any]  #: [queue number, what Redis says]
 
     @property
     def ids(self) -> list[str]:
@@ -100,12 +101,12 @@ def cycle(
         *outcomes,
     ]
     head = [number or first.number(), worker_ttl, wanted, starting, limit, poison, keep, int(indexed), len(queues)]
-    now, stale, came, due, ready, hands = first.run("cycle", keys, [*head, *words])
+    now, stale, came, due, ready, hands, spoilt = first.run("cycle", keys, [*head, *words])
     claimed, tries = [], {}
     for place, ids, messages, again in came:
         claimed += [[place, *row] for row in rows(ids, messages, again)]
         tries |= tries_in(ids, again)
-    return Round(now, stale, claimed, due, ready, hands, tries)
+    return Round(now, stale, claimed, due, ready, hands, tries, spoilt)
 
 
 def rows(ids: list[str], messages: list[str], again: list[int], token: int = 1) -> list[list[Any]]:

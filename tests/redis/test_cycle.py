@@ -17,7 +17,7 @@ INF = float("inf")
 def test_an_empty_round_writes_nothing_and_says_so(queue: Queue) -> None:
     reply = cycle(queue)
     assert queue.since_start(reply.now) == queue.after()
-    assert reply[1:] == ([], [], 0, [], [], {})
+    assert reply[1:] == ([], [], 0, [], [], {}, [])
     assert list(queue.client.scan_iter()) == []
 
 
@@ -182,11 +182,48 @@ def test_with_none_to_keep_a_failed_message_leaves_nothing_behind(queue: Queue) 
 # ---- bounds and oddities
 
 
-def test_ids_whose_message_is_gone_are_passed_over(queue: Queue) -> None:
-    queue.given(ready=["a", "b"])
+def test_ids_whose_message_is_gone_are_buried_and_those_behind_are_claimed(queue: Queue) -> None:
+    queue.given(ready=["a", "b"], counts={"b": "3 1 0 0"})
     queue.client.hdel(queue.keys.messages, "a")
-    assert cycle(queue).ids == ["b"]
-    assert list(queue.state()["leased"]) == ["b"]
+    reply = cycle(queue, wanted=1)
+    assert (reply.ids, reply.claimed[0][2], reply.tries) == (["b"], 3, {"b": 1})
+    state = queue.state()
+    assert list(state["leased"]) == ["b"]
+    assert (state["dead"], state["errors"]) == ({"a": queue.after()}, {"a": "missing|"})
+
+
+def test_an_id_that_is_ready_twice_is_claimed_once(queue: Queue) -> None:
+    queue.given(ready=["a", "b", "c"], counts={"b": "3 1 0 0", "c": "4 0 1 0"})
+    queue.client.rpush(queue.keys.ready, "b", "a")
+    reply = cycle(queue)
+    assert [lease[1:3] for lease in reply.claimed] == [["a", 1], ["b", 3], ["c", 4]]
+    assert reply.tries == {"b": 1, "c": 1}
+    assert sorted(queue.state()["leased"]) == ["a", "b", "c"]
+
+
+def test_an_id_that_is_ready_while_it_is_leased_stays_with_its_holder(queue: Queue) -> None:
+    queue.given(ready=["b"], leased={"a": (MINUTE, 7)}, counts={"b": "3 1 0 0"})
+    queue.client.lpush(queue.keys.ready, "a")
+    reply = cycle(queue)
+    assert [lease[1:3] for lease in reply.claimed] == [["b", 3]]
+    assert queue.state()["leased"] == {"a": (MINUTE, 7), "b": (queue.after(15_000), 3)}
+    queue.client.rpush(queue.keys.ready, "a")
+    assert cycle(queue).claimed == []
+
+
+def test_counts_that_cannot_be_read_count_as_none(queue: Queue) -> None:
+    queue.given(ready=["a", "b"], leased={"c": (-1, 1)}, counts={"a": "nonsense", "b": "\0"}, lease=60, attempts=5)
+    queue.client.hset(queue.keys.counts, "c", "-1 x")
+    assert [lease[1:3] for lease in cycle(queue).claimed] == [["a", 1], ["b", 1], ["c", 2]]
+
+
+def test_an_instant_that_no_number_holds_is_far_away(queue: Queue) -> None:
+    queue.given(ready=["a"])
+    queue.client.zadd(queue.keys.scheduled, {"s": 1e300})
+    assert cycle(queue, wanted=0).due == 2**53
+    queue.client.zadd(queue.app.due_queues, {"mail": 1e300, "other": 1e300})
+    queue.client.delete(queue.keys.scheduled)
+    assert cycle(queue, wanted=0).due == 2**53
 
 
 def test_a_message_with_an_unreadable_header_reaches_the_worker_as_it_is(queue: Queue) -> None:

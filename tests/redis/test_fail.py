@@ -180,8 +180,10 @@ def test_the_error_of_the_last_failure_stays_when_a_lease_runs_out_for_good(queu
     assert queue.state()["errors"] == {"a": f"expired|{ERROR}"}
 
 
-def test_a_lease_whose_message_is_gone_fails_into_nothing(queue: Queue) -> None:
+def test_a_lease_whose_message_is_gone_is_buried_as_missing(queue: Queue) -> None:
     queue.given(leased={"a": (MINUTE, 3)})
     queue.client.hdel(queue.keys.messages, "a")
-    assert fail(queue, "a", 3) == "gone"
-    assert queue.state() == {}
+    assert fail(queue, "a", 3, error="") == "dead"
+    assert queue.message("a") == ""
+    state = queue.state()
+    assert (state["dead"], state["errors"]) == ({"a": queue.after()}, {"a": "missing|"})

@@ -213,19 +213,33 @@ def test_tasks_can_be_leased_as_well_and_the_index_knows(queue: Queue) -> None:
     assert queue.index_is_exact()
 
 
-def test_ids_whose_message_is_gone_are_passed_over(items: Queue) -> None:
-    items.given(ready=["a", "b"])
-    items.client.hdel(items.keys.messages, "a")
-    assert lease(items, 2, MINUTE).ids == ["b"]
-    assert list(items.state()["leased"]) == ["b"]
+@pytest.mark.parametrize("lease_for", [MINUTE, 0])
+def test_ids_whose_message_is_gone_are_buried_and_those_behind_are_got(items: Queue, lease_for: int) -> None:
+    items.given(ready=["a", "b", "c", "d"])
+    items.client.hdel(items.keys.messages, "a", "b", "d")
+    assert lease(items, 1, lease_for).ids == ["c"]
+    assert lease(items, 1, lease_for).ids == []
+    state = items.state()
+    assert list(state.get("leased", ())) == (["c"] if lease_for else [])
+    assert state["errors"] == {"a": "missing|", "b": "missing|", "d": "missing|"}
+    assert list(state["dead"]) == ["a", "b", "d"]
+    assert [items.message(id) for id in "abd"] == ["", "", ""]
 
 
-def test_a_leased_item_whose_message_is_gone_leaves_nothing_behind(items: Queue) -> None:
+def test_a_look_sees_past_ids_whose_message_is_gone(items: Queue) -> None:
+    items.given(ready=[str(number) for number in range(9)])
+    items.client.hdel(items.keys.messages, *"0123567")
+    assert lease(items, 2, -1).ids == ["4", "8"]
+    assert items.client.llen(items.keys.ready) == 9
+
+
+def test_a_leased_item_whose_message_is_gone_is_buried_as_missing(items: Queue) -> None:
     items.given(leased={"a": (-1, 4)})
     items.client.hset(items.keys.errors, "a", "failed 1|{}")
     items.client.hdel(items.keys.messages, "a")
     assert lease(items, 2, MINUTE).items == []
-    assert items.state() == {}
+    assert items.state()["errors"] == {"a": "missing|{}"}
+    assert items.message("a") == ""
 
 
 def test_an_item_without_a_readable_header_is_quarantined_with_the_reason(items: Queue) -> None:

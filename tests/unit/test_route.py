@@ -22,7 +22,7 @@ def app() -> App:
 
 
 def said(ready: Iterable[tuple[str, float]] = (), hands: Iterable[str] = ()) -> Round:
-    return Round(0.0, [], [], 0.0, list(ready), list(hands))
+    return Round(0.0, [], [], 0.0, list(ready), list(hands), {})
 
 
 def names(route: Route, also: Iterable[str] = ()) -> list[str]:

@@ -10,11 +10,12 @@
 -- ARGV[5..n]  items        id, body, id, body, ...
 -- Returns now (ms). Items of one call keep their order when their ids are sorted.
 -- O(items * log(dead)). Begins with a growing write: refused whole at maxmemory.
--- Needs: now, queue, memo, publish
+-- Needs: now, queue, check, memo, publish
 local q, memo = queue_at(1), KEYS[13]
 local number, name, tail, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local done = recall(memo, number)
 if done then return done end
+check(q)
 local now = now_ms()
 local header, last = string.format('1 %.0f', now) .. tail .. '|', string.format('%s %.0f|', reason, now)
 local fields, lasts, scores = {}, {}, {}
@@ -27,15 +28,12 @@ for i = 5, #ARGV, 2 do
   scores[#scores + 1] = now
   scores[#scores + 1] = id
 end
--- These reads refuse keys of a wrong type before anything is written.
-redis.call('ZCARD', q.dead)
-redis.call('HLEN', q.errors)
 redis.call('HSET', q.messages, unpack(fields))
 redis.call('HSET', q.errors, unpack(lasts))
 redis.call('ZADD', q.dead, unpack(scores))
-redis.call('HINCRBY', q.stats, 'seen', #scores / 2)
-redis.call('HINCRBY', q.stats, 'dead', #scores / 2)
+redis.pcall('HINCRBY', q.stats, 'seen', #scores / 2)
+redis.pcall('HINCRBY', q.stats, 'dead', #scores / 2)
 publish(q, '', 'dead ' .. #scores / 2)
-if KEYS[14] then redis.call('ZADD', KEYS[14], 0, name) end
+if KEYS[14] then redis.pcall('ZADD', KEYS[14], 0, name) end
 remember(memo, number, now)
 return now

@@ -10,11 +10,12 @@
 -- Returns 1 when it was removed, now or before, -1 when it had finished and its outcome was deleted, 0 when it is running
 -- or not known.
 -- O(ready) at worst; a message that was put in lately is found from the near end.
--- Needs: queue, memo, publish
+-- Needs: queue, check, memo, publish
 local q, memo = queue_at(1), KEYS[13]
 local number, id, keep_for, outcome = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local answer = recall(memo, number)
 if answer then return answer end
+check(q)
 answer = 0
 if redis.call('ZREM', q.scheduled, id) == 1 or redis.call('HDEL', q.parked, id) == 1
   or (redis.call('HEXISTS', q.messages, id) == 1 and not redis.call('ZSCORE', q.leased, id)
@@ -22,7 +23,7 @@ if redis.call('ZREM', q.scheduled, id) == 1 or redis.call('HDEL', q.parked, id) 
   redis.call('HDEL', q.messages, id)
   redis.call('HDEL', q.counts, id)
   redis.call('HDEL', q.errors, id)
-  redis.call('HINCRBY', q.stats, 'cancelled', 1)
+  redis.pcall('HINCRBY', q.stats, 'cancelled', 1)
   if keep_for > 0 then redis.call('SET', KEYS[14], outcome, 'PX', keep_for) end
   publish(q, id, 'cancelled')
   publish(q, '', 'done 1')

@@ -10,11 +10,12 @@
 -- ARGV[4]     forget     0|1     1: once the queue is empty, delete its graves, counters and schedules, and unlist it
 -- Returns {deleted, left}: how many messages were deleted, and how many are left for further calls.
 -- O(limit * log(n)). Begins with a freeing write: works at maxmemory. The ack of a message that was cleared is stale.
--- Needs: queue, memo, publish, head, index
+-- Needs: queue, check, memo, publish, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, limit, forget = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local answer = recall(memo, number)
 if answer then return answer end
+check(q)
 -- The call before got its answer. Begins with a freeing write.
 redis.call('DEL', memo)
 

@@ -16,12 +16,13 @@
 -- ARGV[9]      count         int     of queues
 -- ARGV[10..n]  queues        for every queue: its name, the number of plain acks (ids under token 1) and those ids, the
 --                            number of full acks and for each: id, token, ms to keep the outcome (0: none), outcome
--- Returns {now, stale, claimed, due, ready, hands}: stale ids whose ack came too late as {queue number, id}; claimed
+-- Returns {now, stale, claimed, due, ready, hands, spoilt}: stale ids whose ack came too late as {queue number, id}; claimed
 -- messages as {queue number, ids, messages, again}, one for each queue, in order: see pop(); due the next instant (ms) at
 -- which one of these queues needs a hand, or 0; ready and hands up to 16 names in the index: of the most urgent queues with
--- ready messages, and their priority; of queues with due ones.
+-- ready messages, and their priority; of queues with due ones; spoilt {queue number, text} of those queues that have a key
+-- of a wrong type, 0 for the index: nothing was claimed there, acks may have had no effect, and the others had their turn.
 -- O(acks + (claimed + promoted + reaped) * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, memo, header, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
+-- Needs: now, queue, check, try, memo, header, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
 local number, worker_ttl, wanted, starting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local limit, indexed, yields, count = tonumber(ARGV[5]), ARGV[8] ~= '0', ARGV[8] == '2', tonumber(ARGV[9])
 local rules = {kind = 'tasks', poison = tonumber(ARGV[6]), keep = tonumber(ARGV[7])}
@@ -39,7 +40,7 @@ local function claim_from(n)
   queue.due = earlier(queue.due, ends_at)
   local ids, messages = got[1], got[2]
   claimed[#claimed + 1] = {n, ids, messages, got[3]}
-  redis.call('HINCRBY', queue.q.stats, 'claimed', #ids)
+  redis.pcall('HINCRBY', queue.q.stats, 'claimed', #ids)
   for i = 1, math.min(starting, #ids) do
     local _, _, _, flags = header_of(messages[i])
     if flags and has(flags, WATCHED) then publish(queue.q, ids[i], 'started') end
@@ -49,13 +50,24 @@ local function claim_from(n)
 end
 
 local function claim_in_order()
-  local order, priorities = by_priority(queues, index)
-  local due_first = yields and first_of_due(queues, index, now)
+  local order, priorities = try(0, by_priority, queues, index)
+  local due_first = yields and try(0, first_of_due, queues, index, now) or math.huge
+  order = order or by_priority(queues, #KEYS + 1)
   for _, n in ipairs(order) do
-    if yields and math.min(first_of_ready(index), due_first) < priorities[n] then break end
-    claim_from(n)
+    local ready_first = priorities and yields and try(0, first_of_ready, index)
+    if ready_first and math.min(ready_first, due_first) < priorities[n] then break end
+    if not spoilt[n] then try(n, claim_from, n) end
     if wanted == 0 then break end
   end
+end
+
+-- Ack, promote and reap. Returns whether there was something to ack.
+local function tend(n, queue)
+  local acked = ack_all(queue, n, stale)
+  local _, due = promote(queue.q, now, limit)
+  local _, expires = reap(queue.q, now, limit, rules)
+  queue.due = earlier(due, expires) or false
+  return acked
 end
 
 local before = recall(memo, number)
@@ -64,7 +76,7 @@ if before then
   stale = before[1]
   for _, lease in ipairs(before[2]) do
     local n = lease[2]
-    local got = still_held(queues[n].q, lease[3], lease[4])
+    local got = try(n, function() return still_held(queues[n].q, lease[3], lease[4]) end)
     if got then claimed[#claimed + 1] = {n, unpack(got)} end
   end
 else
@@ -72,10 +84,7 @@ else
   redis.call('DEL', memo)
   local changed = false
   for n, queue in ipairs(queues) do
-    changed = ack_all(queue, n, stale) or changed
-    local _, due = promote(queue.q, now, limit)
-    local _, expires = reap(queue.q, now, limit, rules)
-    queue.due = earlier(due, expires) or false
+    changed = try(n, tend, n, queue) or changed
   end
   if wanted > 0 then claim_in_order() end
   if changed or #claimed > 0 then
@@ -86,13 +95,12 @@ else
 end
 
 -- Say what is left to do, and wake another worker for it.
-local due, some_ready = leave(queues, index)
+local due, some_ready = leave(queues, index, now)
 local ready, hands = {}, {}
 if indexed then
-  ready = first_ready(index, number)
-  local earliest
-  hands, earliest = first_due(index, now)
-  due = earlier(due, earliest)
+  ready = try(0, first_ready, index, number) or ready
+  local listed, earliest = try(0, first_due, index, now)
+  hands, due = listed or hands, earlier(due, earliest)
 end
 -- A worker that goes to work passes on what it leaves, and the watch over what is due soon.
 local watch = #claimed > 0 and due and due < now + 2000
@@ -101,4 +109,6 @@ if indexed and (#ready > 0 or watch) then
 elseif not indexed and watch and not some_ready then
   wake(queues[1].q.wake, queues[1].name)
 end
-return {now, stale, claimed, due or 0, ready, hands}
+local told = {}
+for n, text in pairs(spoilt) do told[#told + 1] = {n, text} end
+return {now, stale, claimed, due or 0, ready, hands, told}

@@ -15,7 +15,7 @@
 -- Returns now (ms). A chosen id that the queue already holds with the same body stays as it is; with another body the
 -- reply is {0, id} and nothing was written. One that was given up (dead, lost or failed) leaves its grave and is new.
 -- O(messages). Begins with a growing write: refused whole at maxmemory.
--- Needs: now, queue, memo, counts, sift, wake, head, index
+-- Needs: now, queue, check, memo, counts, sift, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay, tail, chosen = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 local done = recall(memo, number)
@@ -25,6 +25,7 @@ local now = now_ms()
 local header = string.format('1 %.0f', now + delay) .. tail .. '|'
 local fresh, fields, fences, graves = {}, {}, {}, {}
 if chosen then
+  check(q)
   local taken
   fresh, fields, fences, graves, taken = sift(q, header, now, 6)
   if taken then return {0, taken} end
@@ -53,16 +54,16 @@ if #fresh > 0 then
     redis.call('ZREM', q.failed, id)
     redis.call('HDEL', q.errors, id)
   end
-  redis.call('HINCRBY', q.stats, 'seen', #fresh)
+  redis.pcall('HINCRBY', q.stats, 'seen', #fresh)
   local news = delay == 0 and not was_ready or delay > 0 and (not was_due or now + delay < was_due)
   if news then
     if KEYS[15] then
       -- Known from its first message on, even if that is not due yet.
-      redis.call('ZADD', KEYS[14], 'NX', 'inf', name)
+      redis.pcall('ZADD', KEYS[14], 'NX', 'inf', name)
       if delay > 0 then index_due(name, 14, now + delay) else index_ready(name, 14, true) end
       wake(KEYS[17], name)
     elseif KEYS[14] then
-      redis.call('ZADD', KEYS[14], 0, name)
+      redis.pcall('ZADD', KEYS[14], 0, name)
     end
     wake(q.wake, name)
   end

@@ -31,18 +31,19 @@ end
 local was_empty = redis.call('LLEN', KEYS[2]) == 0
 redis.call('HSET', KEYS[1], unpack(fields))
 redis.call('RPUSH', KEYS[2], unpack(ids))
-redis.call('HINCRBY', KEYS[3], 'seen', #ids)
+redis.pcall('HINCRBY', KEYS[3], 'seen', #ids)
 if was_empty then
   if KEYS[7] then
-    local priority = redis.call('ZSCORE', KEYS[6], name)
-    if not priority then
+    -- pcall: see index.lua.
+    local priority = redis.pcall('ZSCORE', KEYS[6], name)
+    if type(priority) ~= 'string' then
       priority = 'inf'
-      redis.call('ZADD', KEYS[6], priority, name)
+      redis.pcall('ZADD', KEYS[6], priority, name)
     end
-    redis.call('ZADD', KEYS[7], priority, name)
+    redis.pcall('ZADD', KEYS[7], priority, name)
     wake(KEYS[8], name)
   elseif KEYS[6] then
-    redis.call('ZADD', KEYS[6], 0, name)
+    redis.pcall('ZADD', KEYS[6], 0, name)
   end
   wake(KEYS[4], name)
 end

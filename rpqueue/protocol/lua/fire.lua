@@ -14,12 +14,13 @@
 -- ARGV[9]     pile_up    0|1     0: enqueue nothing while the last message still waits to be claimed
 -- Returns {fired, stored, now}: fired 1 when this call won the slot, else 0; stored the next slot that now holds (ms).
 -- O(1). Sent twice, the second call finds the slot moved and fires nothing.
--- Needs: now, queue, wake, head, index
+-- Needs: now, queue, check, wake, head, index
 local q, schedules = queue_at(1), KEYS[13]
 local name, schedule, slot, next_slot, id, tail, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local now = now_ms()
 local stored = redis.call('HGET', schedules, schedule) or ''
 if stored ~= slot or (slot ~= '' and ARGV[8] ~= '1' and tonumber(slot) > now) then return {0, stored, now} end
+check(q)
 redis.call('HSET', schedules, schedule, next_slot)
 if id == '' then return {1, next_slot, now} end
 local last = redis.call('HGET', schedules, '\1' .. schedule)
@@ -34,7 +35,7 @@ redis.call('HSET', schedules, '\1' .. schedule, id)
 if redis.call('HSETNX', q.messages, id, string.format('1 %.0f', now) .. tail .. '|' .. body) == 1 then
   redis.call('HSET', q.counts, id, string.format('%.0f 0 0 0', now))
   redis.call('RPUSH', q.ready, id)
-  redis.call('HINCRBY', q.stats, 'seen', 1)
+  redis.pcall('HINCRBY', q.stats, 'seen', 1)
   reindex(q, name, 14)
   if KEYS[17] then wake(KEYS[17], name) end
   wake(q.wake, name)

@@ -6,10 +6,11 @@
 -- ARGV[2]     limit   int     most messages to move, 1..1000
 -- Returns how many were moved. Sent twice, the second call moves the next ones.
 -- O(moved * log(scheduled)).
--- Needs: queue, wake, head, index
+-- Needs: queue, check, wake, head, index
 local q = queue_at(1)
 local name, limit = ARGV[1], tonumber(ARGV[2])
 local ids = redis.call('ZRANGE', q.scheduled, 0, limit - 1)
+check(q)
 if #ids > 0 then
   redis.call('ZREM', q.scheduled, unpack(ids))
   redis.call('RPUSH', q.ready, unpack(ids))

@@ -15,7 +15,7 @@
 -- Returns {now, ids, messages, again, due}: what was got, oldest first, see pop(); due the next instant (ms) at which
 -- something becomes ready by itself, or 0.
 -- O((wanted + limit) * log(leased)).
--- Needs: now, queue, memo, header, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, still_held
+-- Needs: now, queue, check, memo, header, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, still_held
 local q, memo = queue_at(1), KEYS[13]
 local number, wanted, lease_for, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local leaving, name, kind = ARGV[5] == '1', ARGV[6] or '', ARGV[7] or 'data'
@@ -24,9 +24,15 @@ local now = now_ms()
 
 -- The first ready messages, left where they are. As pop().
 local function look()
-  local ids, messages = redis.call('LRANGE', q.ready, 0, wanted - 1), {}
-  if #ids > 0 then messages = redis.call('HMGET', q.messages, unpack(ids)) end
-  ids, messages = present(ids, messages)
+  local ids, messages = {}, {}
+  for page = 0, 99 do
+    local some = redis.call('LRANGE', q.ready, page * wanted, (page + 1) * wanted - 1)
+    if #some == 0 then break end
+    local theirs = redis.call('HMGET', q.messages, unpack(some))
+    some, theirs = present(some, theirs)
+    for i = 1, math.min(#some, wanted - #ids) do ids[#ids + 1], messages[#messages + 1] = some[i], theirs[i] end
+    if #ids == wanted then break end
+  end
   return #ids > 0 and {ids, messages, {}} or nil
 end
 
@@ -55,11 +61,11 @@ else
       got, ends_at = claim(q, wanted, now, lease_for, false)
       due = earlier(due, ends_at)
     else
-      got = pop(q, wanted)
+      got = pop(q, wanted, now)
     end
     if got then
       local ids, messages, again = unpack(got)
-      redis.call('HINCRBY', q.stats, 'claimed', #ids)
+      redis.pcall('HINCRBY', q.stats, 'claimed', #ids)
       if lease_for == 0 then finish(q, ids) end
       remember(memo, number, lease_for == 0 and got or {ids, again})
       if kind == 'tasks' then tell(ids, messages) end

@@ -8,11 +8,12 @@
 -- ARGV[4..n]  ids     text    which ones; none: the oldest
 -- Returns the ids that were deleted, in order.
 -- O(deleted * log(buried)). Begins with a freeing write: works at maxmemory.
--- Needs: queue, memo
+-- Needs: queue, check, memo
 local q, memo = queue_at(1), KEYS[13]
 local number, grave, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local deleted = recall(memo, number)
 if deleted then return deleted end
+check(q)
 local ids = {}
 for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
 if #ids == 0 then ids = redis.call('ZRANGE', q[grave], 0, limit - 1) end

@@ -10,11 +10,12 @@
 --                       text, the instant (ms) at which it was buried, what stood in `errors` or an empty text
 -- Returns the ids that are back, in order; an id that the queue holds again by now is left out.
 -- O(messages * log(buried)). Begins with a growing write: refused whole at maxmemory.
--- Needs: queue, memo, wake, head, index
+-- Needs: queue, check, memo, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, place = ARGV[1], ARGV[2], ARGV[3]
 local back = recall(memo, number)
 if back then return back end
+check(q)
 back = {}
 -- Last one first: each goes to the head, so the first ends up in front.
 for i = #ARGV - 4, 4, -5 do
@@ -31,7 +32,7 @@ for i = #ARGV - 4, 4, -5 do
   end
 end
 if #back > 0 then
-  redis.call('HINCRBY', q.stats, place == 'ready' and 'done' or 'purged', -#back)
+  redis.pcall('HINCRBY', q.stats, place == 'ready' and 'done' or 'purged', -#back)
   if place == 'ready' then
     reindex(q, name, 14)
     if KEYS[17] then wake(KEYS[17], name) end

@@ -8,10 +8,11 @@
 -- ARGV[4..n]  ids     text    which ones; none: the oldest
 -- Returns the ids that went back. Sent twice with ids, it moves each once.
 -- O(moved * log(buried)).
--- Needs: queue, counts, wake, head, index
+-- Needs: queue, check, counts, wake, head, index
 local q = queue_at(1)
 local name, grave, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ids, moved = {}, {}
+check(q)
 for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
 if #ids == 0 then ids = redis.call('ZRANGE', q[grave], 0, limit - 1) end
 for _, id in ipairs(ids) do
@@ -24,7 +25,7 @@ for _, id in ipairs(ids) do
   end
 end
 if #moved > 0 then
-  redis.call('HINCRBY', q.stats, 'redriven', #moved)
+  redis.pcall('HINCRBY', q.stats, 'redriven', #moved)
   reindex(q, name, 13)
   if KEYS[16] then wake(KEYS[16], name) end
   wake(q.wake, name)

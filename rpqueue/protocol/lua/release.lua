@@ -14,12 +14,13 @@
 --                     an empty token releases whoever's lease
 -- Returns {id, where it went} for each that was held: 'ready', 'scheduled', 'dead', 'lost' or 'failed'.
 -- O(leases * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, memo, header, counts, held, wake, publish, head, index, bury, end_lease
+-- Needs: now, queue, check, memo, header, counts, held, wake, publish, head, index, bury, end_lease
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay = ARGV[1], ARGV[2], tonumber(ARGV[6])
 local rules = {kind = ARGV[3], poison = tonumber(ARGV[4]), keep = tonumber(ARGV[5])}
 local answer = recall(memo, number)
 if answer then return answer end
+check(q)
 local now = now_ms()
 local ids, tokens, reasons = {}, {}, {}
 for i = 7, #ARGV, 3 do
@@ -34,7 +35,7 @@ for i = #ids, 1, -1 do
     redis.call('ZREM', q.leased, id)
     if reason == 'crashed' then
       counts.crashes = counts.crashes + 1
-      redis.call('HINCRBY', q.stats, 'crashed', 1)
+      redis.pcall('HINCRBY', q.stats, 'crashed', 1)
     elseif reason == 'interrupted' then
       counts.interruptions = counts.interruptions + 1
     end

@@ -6,9 +6,10 @@
 -- ARGV[2..n]  ids     text    of parked messages
 -- Returns how many went back. Sent twice, it moves each once.
 -- O(ids).
--- Needs: queue, wake, head, index
+-- Needs: queue, check, wake, head, index
 local q = queue_at(1)
 local name, moved = ARGV[1], 0
+check(q)
 -- Last one first: each goes to the head, so the first ends up in front.
 for i = #ARGV, 2, -1 do
   if redis.call('HDEL', q.parked, ARGV[i]) == 1 then

@@ -7,7 +7,7 @@ local function finish(q, ids)
     redis.call('HDEL', q.counts, unpack(ids))
     redis.call('HDEL', q.errors, unpack(ids))
   end
-  redis.call('HINCRBY', q.stats, 'done', #ids)
+  redis.pcall('HINCRBY', q.stats, 'done', #ids)
 end
 
 local function stands_elsewhere(q, id)

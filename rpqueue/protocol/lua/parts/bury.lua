@@ -21,7 +21,13 @@ local function bury(q, id, grave, reason, now, keep, flags)
       end
     end
   end
-  redis.call('HINCRBY', q.stats, grave, 1)
+  redis.pcall('HINCRBY', q.stats, grave, 1)
   if has(flags, WATCHED) then publish(q, id, grave) end
   publish(q, '', grave)
+end
+
+-- Keep an id whose message is gone, so that the loss can be seen; an empty message stands for it.
+local function bury_missing(q, id, now)
+  redis.call('HSET', q.messages, id, '')
+  bury(q, id, 'dead', 'missing', now, 0, 0)
 end

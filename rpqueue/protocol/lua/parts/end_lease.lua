@@ -5,9 +5,8 @@ local function end_lease(q, id, counts, rules, now, reason, delay, front)
   counts.fence = counts.fence + 1
   local message = redis.call('HGET', q.messages, id)
   if not message then
-    redis.call('HDEL', q.counts, id)
-    redis.call('HDEL', q.errors, id)
-    return 'gone'
+    bury_missing(q, id, now)
+    return 'dead'
   end
   write_counts(q, id, counts)
   local available_at, lease, attempts, flags = header_of(message)

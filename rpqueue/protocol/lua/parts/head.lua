@@ -1,8 +1,12 @@
 -- When something is due.
 
+-- Farther than any instant of ours. A reply could not hold a number that is much larger, and would tell another.
+local FARTHEST = 2 ^ 53
+
 -- The earliest instant (ms) in a sorted set; nil when it is empty.
 local function head_of(zset)
-  return tonumber(redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2])
+  local at = tonumber(redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')[2])
+  return at and math.min(at, FARTHEST)
 end
 
 -- The earlier of two instants, either of which may be nil.

@@ -1,16 +1,17 @@
 -- The app's index of queues is kept true for one queue at a time, so that a worker finds work among thousands of queues at
 -- once. The four keys queues, ready_queues, due_queues and wake begin at KEYS[first]; on Cluster they are not given.
+-- pcall: where somebody else wrote to these keys, what was done to the queue is done all the same. Workers say what is wrong.
 local function index_ready(name, first, ready)
   if not KEYS[first] then return end
   if ready then
-    local priority = redis.call('ZSCORE', KEYS[first], name)
-    if not priority then
+    local priority = redis.pcall('ZSCORE', KEYS[first], name)
+    if type(priority) ~= 'string' then
       priority = 'inf'
-      redis.call('ZADD', KEYS[first], priority, name)
+      redis.pcall('ZADD', KEYS[first], priority, name)
     end
-    redis.call('ZADD', KEYS[first + 1], priority, name)
+    redis.pcall('ZADD', KEYS[first + 1], priority, name)
   else
-    redis.call('ZREM', KEYS[first + 1], name)
+    redis.pcall('ZREM', KEYS[first + 1], name)
   end
 end
 
@@ -18,9 +19,9 @@ end
 local function index_due(name, first, due)
   if not KEYS[first] then return end
   if due then
-    redis.call('ZADD', KEYS[first + 2], due, name)
+    redis.pcall('ZADD', KEYS[first + 2], due, name)
   else
-    redis.call('ZREM', KEYS[first + 2], name)
+    redis.pcall('ZREM', KEYS[first + 2], name)
   end
 end
 

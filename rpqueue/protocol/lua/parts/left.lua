@@ -1,11 +1,17 @@
 -- What a round leaves: the index kept true, another worker woken, and what it tells of queues that have work.
 
 -- Keep the index true for the queues of a round, and wake another worker for what is ready in them. Returns the next
--- instant (ms) at which one of them needs a hand, or false, and whether something is ready. See reindex().
-local function leave(queues, first)
+-- instant (ms) at which one of them needs a hand, or false, and whether something is ready. See reindex() and try().
+local function leave(queues, first, now)
   local earliest, some_ready = false, false
-  for _, queue in ipairs(queues) do
-    local due, ready = reindex(queue.q, queue.name, first, queue.due)
+  for n, queue in ipairs(queues) do
+    local due, ready
+    if not spoilt[n] then due, ready = try(n, reindex, queue.q, queue.name, first, queue.due) end
+    if spoilt[n] then
+      due = now + SET_ASIDE
+      index_ready(queue.name, first, false)
+      index_due(queue.name, first, due)
+    end
     earliest = earlier(earliest, due)
     if ready then
       some_ready = true
@@ -34,5 +40,6 @@ local function first_due(first, now)
     if tonumber(listed[i + 1]) > now then break end
     hands[#hands + 1] = listed[i]
   end
-  return hands, tonumber(listed[2])
+  local earliest = tonumber(listed[2])
+  return hands, earliest and math.min(earliest, FARTHEST)
 end

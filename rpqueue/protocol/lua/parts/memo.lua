@@ -3,7 +3,8 @@
 -- The answer to call `number` if it was done already, else nil.
 local function recall(memo, number)
   local mark = number .. '|'
-  if redis.call('GETRANGE', memo, 0, #mark - 1) ~= mark then return nil end
+  -- pcall: what somebody else put there is no memo, and is overwritten.
+  if redis.pcall('GETRANGE', memo, 0, #mark - 1) ~= mark then return nil end
   return cmsgpack.unpack(string.sub(redis.call('GET', memo), #mark + 1))
 end
 

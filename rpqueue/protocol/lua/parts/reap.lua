@@ -3,6 +3,7 @@
 local function reap(q, now, limit, rules)
   local first = head_of(q.leased)
   if not first or first > now then return 0, first end
+  check(q)
   local expired = redis.call('ZRANGEBYSCORE', q.leased, '-inf', now, 'LIMIT', 0, limit)
   for _, id in ipairs(expired) do
     redis.call('ZREM', q.leased, id)
@@ -10,6 +11,6 @@ local function reap(q, now, limit, rules)
     counts.failures = counts.failures + 1
     end_lease(q, id, counts, rules, now, 'expired')
   end
-  redis.call('HINCRBY', q.stats, 'expired', #expired)
+  redis.pcall('HINCRBY', q.stats, 'expired', #expired)
   return #expired, head_of(q.leased)
 end
