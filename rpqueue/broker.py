@@ -87,6 +87,12 @@ class Broker:
             if client is None
             else hasattr(client, "nodes_manager")
         )
+        #: Whether it goes to the master that sentinels name, whichever it is.
+        self.follows_master = (
+            (self.endpoint.url or "").partition(":")[0].endswith("+sentinel")
+            if client is None
+            else hasattr(getattr(client, "connection_pool", None), "sentinel_manager")
+        )
         self._waiting: Redis | None = None
         self._lines: Lines | None = None
         self._waiting_lines: Lines | None = None
@@ -204,15 +210,22 @@ class Broker:
         return None if lines is None else partial(lines.send_packed, lines.pack(_command(step, stamp)))
 
     def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
-        lines = self.lines
+        lines, open_end = self.lines, None
         if lines is not None:
             try:
                 return self._call(lambda *words: lines.send(words).reply(step.meanwhile), step, stamp)
             except Exception as error:
                 if not self.endpoint.resends or was_answered(translate(error, self.label)):
                     raise
+                open_end = error
         # Slower, and patient: redis-py connects anew and sends again.
-        return self._call(lambda *words: self.client.execute_command(*words, **RAW), step, stamp)
+        try:
+            return self._call(lambda *words: self.client.execute_command(*words, **RAW), step, stamp)
+        except Exception as error:
+            if open_end is not None and was_answered(translate(error, self.label)):
+                # That this one was refused does not say that the first one, which nobody answered, was not done.
+                raise open_end from error
+            raise
 
     @staticmethod
     def _call(say: Callable[..., Any], step: Operation[Any], stamp: Stamp) -> Any:
@@ -236,7 +249,10 @@ class Broker:
             try:
                 found = self._pop(*keys, f"{left:.3f}")
             except Exception as error:
-                raise translate(error, self.label) from error
+                meant = translate(error, self.label)
+                if self.follows_master and not was_answered(meant):
+                    return None  # the caller looks at its queue then, by a call that finds the next master
+                raise meant from error
             if found:
                 token: bytes = found[1]
                 return token
@@ -363,7 +379,6 @@ _CODES = {
     "MASTERDOWN": "MasterDownError",
     "LOADING": "BusyLoadingError",
     "TRYAGAIN": "TryAgainError",
-    "CLUSTERDOWN": "ClusterDownError",
     "OOM": "OutOfMemoryError",
     "NOPERM": "NoPermissionError",
     "WRONGPASS": "AuthenticationError",
@@ -380,14 +395,19 @@ def translate(error: BaseException, where: str) -> Exception:
     import redis.exceptions as theirs
 
     text = str(error)
-    if isinstance(error, errors.RpqueueError) or not isinstance(error, (theirs.RedisError, OSError)):
+    if isinstance(error, errors.RpqueueError) or not isinstance(
+        error, (theirs.RedisError, theirs.RedisClusterException, OSError)
+    ):
         return error if isinstance(error, Exception) else errors.RpqueueError(text)
+    if isinstance(error, (theirs.ClusterError, theirs.SlotNotCoveredError)):
+        # redis-py has sent the call several times by then, and says only what became of it the last time.
+        return errors.RedisUnavailable(f"Redis at {where}: the cluster has not settled ({text}); try again in a moment")
     names = {kind.__name__ for kind in type(error).__mro__}
     for said in (text, *(code for code, name in _CODES.items() if name in names)):
         for words, kind, meaning in _MEANINGS:
             if words in said:
                 return kind(f"Redis at {where}: {meaning} ({text})")
-    if isinstance(error, (theirs.ConnectionError, theirs.TimeoutError, OSError)):
+    if isinstance(error, (theirs.ConnectionError, theirs.TimeoutError, theirs.RedisClusterException, OSError)):
         return errors.RedisUnavailable(
             f"Redis at {where}: not reached, or no answer in time ({text}); is it running, and is the address right?"
         )

@@ -293,6 +293,11 @@ class AsyncBroker:
         make = waiting_client if waiting else command_client
         return make(self._broker.endpoint, "redis.asyncio")
 
+    @property
+    def follows_master(self) -> bool:
+        """Whether it goes to the master that sentinels name, whichever it is."""
+        return self._broker.follows_master
+
     def failure(self, error: Exception) -> Exception:
         """What a failed call to Redis means."""
         return translate(error, self._broker.label)

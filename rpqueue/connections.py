@@ -186,7 +186,7 @@ def _hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str
     for place in places.split(","):
         host, _, port = place.rpartition(":") if ":" in place else (place, "", "")
         hosts.append((host or "localhost", int(port or default_port)))
-    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    options: dict[str, Any] = dict(_typed(name, value) for name, value in parse_qsl(parts.query))
     if login:
         user, _, password = login.rpartition(":") if ":" in login else ("", "", login)
         if user:
@@ -197,13 +197,57 @@ def _hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str
     return hosts, options
 
 
+def _typed(name: str, value: str) -> tuple[str, Any]:
+    """An option of a URL as what redis-py wants for it."""
+    from redis.connection import URL_QUERY_ARGUMENT_PARSERS
+
+    readers: dict[str, Any] = dict(URL_QUERY_ARGUMENT_PARSERS)
+    reader = readers.get(name.removeprefix(_OF_SENTINEL))
+    if name == "sentinel_ssl":
+        return name, value.lower() in ("1", "true", "yes")
+    try:
+        return name, value if reader is None else reader(value)
+    except (TypeError, ValueError) as error:
+        raise RefusedInput(f"redis URL: {name}: expected what redis-py takes for it, got {value!r}") from error
+
+
 def _from_sentinel(endpoint: Endpoint, url: str, library: Library, options: dict[str, Any]) -> Any:
     hosts, more = _hosts(url, 26379)
     service, _, db = urlsplit(url).path.strip("/").partition("/")
-    if not service:
-        raise RefusedInput(f"redis URL: expected redis+sentinel://HOST,HOST/SERVICE, got {endpoint.label!r}")
-    sentinel = import_module(f"{library}.sentinel").Sentinel(hosts, sentinel_kwargs={"socket_timeout": 2.0})
-    return sentinel.master_for(service, **{**options, **more, "db": int(db or 0)})
+    if not service or (db and not db.isdecimal()):
+        raise RefusedInput(f"redis URL: expected redis+sentinel://HOST,HOST/SERVICE/DB, got {endpoint.label!r}")
+    both = {**options, **more, "db": int(db or 0)}
+    own = {name: both.pop(name) for name in list(both) if name.startswith(_OF_SENTINEL)}
+    sentinels = {name.removeprefix(_OF_SENTINEL): value for name, value in own.items()}
+    return _to_master(library, hosts, unquote(service), both, sentinels)
+
+
+#: How options begin that are for connections to the sentinels alone.
+_OF_SENTINEL = "sentinel_"
+
+
+def _to_master(
+    library: Library,
+    hosts: list[tuple[str, int]],
+    service: str,
+    options: dict[str, Any],
+    sentinel_options: dict[str, Any],
+) -> Any:
+    """A client that goes to the master of *service*, and follows it. See `masters` and `sentinels`."""
+    from . import masters
+    from .sentinels import of
+
+    redis: Any = import_module(library)
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    is_tls = bool(options.pop("ssl", False))
+    where: dict[str, Any] = {
+        "socket_keepalive": True,
+        **options,
+        "sentinels": of(hosts, service, {"ssl": is_tls, **tls, **sentinel_options}),
+        "socket_connect_timeout": masters.ACCEPT_WITHIN,
+        "redis_connect_func": masters.make_sure if library == "redis" else masters.make_sure_awaited,
+    }
+    return redis.Redis(connection_pool=_pool(redis, masters.connection_class(library, ssl=is_tls), where))
 
 
 def _from_cluster(url: str, library: Library, options: dict[str, Any]) -> Any:
@@ -231,9 +275,7 @@ def waiting_twin(client: Redis) -> Redis:
     options.pop("retry_on_error", None)
     options.pop("retry_on_timeout", None)
     if hasattr(pool, "sentinel_manager"):
-        twin: Redis = pool.sentinel_manager.master_for(
-            pool.service_name, **{k: v for k, v in options.items() if k not in ("host", "port", "connection_pool")}
-        )
+        twin: Redis = _sentinel_twin("redis", pool, options)
         return twin
     return type(client)(connection_pool=_pool(redis, pool.connection_class, options))
 
@@ -263,16 +305,24 @@ def awaited_twin(client: Any, *, waiting: bool) -> Any:
             "redis.asyncio", [(node.host, node.port) for node in client.get_nodes()], _without_place(options)
         )
     options["retry"] = _retry("redis.asyncio", 0 if waiting else Endpoint.resends)
-    sentinel = getattr(pool, "sentinel_manager", None)
-    if sentinel is not None:
-        places = [one.connection_pool.connection_kwargs for one in sentinel.sentinels]
-        hosts = [(place["host"], place["port"]) for place in places]
-        manager = import_module("redis.asyncio.sentinel").Sentinel(hosts, sentinel_kwargs={"socket_timeout": 2.0})
-        return manager.master_for(pool.service_name, **_without_place(options))
+    if hasattr(pool, "sentinel_manager"):
+        return _sentinel_twin("redis.asyncio", pool, options)
     # The user's class of connection may be one of their own, so the nearest one that redis-py has for coroutines.
     names = [kind.__name__ for kind in pool.connection_class.__mro__]
     kind = next(getattr(redis.asyncio, name) for name in names if hasattr(redis.asyncio, name))
     return redis.asyncio.Redis(connection_pool=_pool(redis.asyncio, kind, options))
+
+
+def _sentinel_twin(library: Library, pool: Any, options: dict[str, Any]) -> Any:
+    """A client of ours to the master that *pool*, of a client that redis-py's Sentinel made, goes to."""
+    places = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
+    hosts = [(place["host"], place["port"]) for place in places]
+    logs_in = ("username", "password")
+    own = {key: value for key, value in places[0].items() if key in logs_in or key.startswith("ssl_")}
+    own["ssl"] = "SSL" in pool.sentinel_manager.sentinels[0].connection_pool.connection_class.__name__
+    rest = {key: value for key, value in _without_place(options).items() if key != "connection_pool"}
+    rest["ssl"] = "SSL" in pool.connection_class.__name__
+    return _to_master(library, hosts, pool.service_name, rest, own)
 
 
 def _without_place(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .broker import RAW
+from .broker import RAW, was_answered
 from .connections import LONGEST_BLOCK
 from .protocol.operation import Operation, Wait
 
@@ -116,7 +116,11 @@ class Line:
         except Exception as error:
             failure = self._broker.failure(error)
             for place in self._places:
-                if not place.done():
+                if place.done():
+                    continue
+                if self._broker.follows_master and not was_answered(failure):
+                    place.set_result(None)  # its queue is looked at then, by a call that finds the next master
+                else:
                     place.set_exception(failure)
         finally:
             self.is_over = True

@@ -17,6 +17,7 @@ LEVELS = {
     "errors": VALUES,
     "fates": VALUES,
     "keys": VALUES,
+    "legacy": VALUES,
     "logs": VALUES,
     "messages": VALUES,
     "retry": VALUES,
@@ -32,6 +33,8 @@ LEVELS = {
     "embedded": SERVER,
     "lines": SERVER,
     "listeners": SERVER,
+    "masters": SERVER,
+    "sentinels": SERVER,
     "together": SERVER,
     "waiting_aio": SERVER,
     "__init__": HELD,
@@ -55,6 +58,7 @@ LEVELS = {
     "system": HELD,
     "tasks": HELD,
     "inspection": ENGINE,
+    "migration": ENGINE,
     "worker": ENGINE,
     "__main__": FACES,
     "cli": FACES,
@@ -76,7 +80,7 @@ UPWARD: dict[tuple[str, str], str] = {
 # The embedded server can be lifted out of the package: nothing but the errors comes with it.
 EMBEDDED_MAY_IMPORT = {"errors"}
 
-MAY_IMPORT_REDIS = {"broker", "connections", "embedded"}
+MAY_IMPORT_REDIS = {"broker", "connections", "embedded", "masters", "sentinels"}
 
 
 def part_of(file: Path) -> str:

@@ -57,7 +57,7 @@ class WorkerProcess:
 
     def announced(self) -> list[int]:
         """Process ids of the children, as Redis knows them."""
-        entries = self.bench.client.hvals(self.bench.app.keys.app.workers)
+        entries = self.bench.redis.hvals(self.bench.app.keys.app.workers)
         infos = [json.loads(entry) for entry in entries]
         return sorted(info["pid"] for info in infos if info.get("supervisor") == self.pid)
 
@@ -117,13 +117,19 @@ class Bench:
         server: whose data are the test's own.
         logs: directory for the workers' output.
         prefix: of all keys.
+        url: of the App's Redis, where that is another one than the server for the notes.
         settings: of the App, here and in the workers, by their lower-case names.
     """
 
-    def __init__(self, server: Server, logs: Path, prefix: str = "test", **settings: Any) -> None:
+    def __init__(
+        self, server: Server, logs: Path, prefix: str = "test", url: str | None = None, **settings: Any
+    ) -> None:
         self.server, self.prefix, self.settings, self._logs = server, prefix, settings, logs
         self.client: redis.Redis = server.client()
-        self.app = App(server.url, prefix)
+        self.url = url or server.url
+        self.app = App(self.url, prefix)
+        #: A client of the App's Redis; `client` is one of the server that the notes are in.
+        self.redis: redis.Redis = self.client if url is None else self.app.get_connection()
         for name, value in settings.items():
             if name != "after_fork":
                 setattr(self.app.settings, name, value)
@@ -177,7 +183,7 @@ class Bench:
         options: dict[str, Any] = {"queues": queues, "wait_per_thread": wait / threads}
         options |= {"threads": threads} if alone else {"threads_per_process": threads, "processes": processes}
         config = {
-            "url": self.server.url,
+            "url": self.url,
             "prefix": self.prefix,
             "settings": {**self.settings, **settings},
             "jobs": [job for job in self._jobs if job[1] not in without],
@@ -246,17 +252,17 @@ class Bench:
     def ids(self, place: str, queue: str = "default") -> list[str]:
         """The ids in one place of a queue, in order."""
         key = getattr(self.app.task_keys(queue), place)
-        found = self.client.lrange(key, 0, -1) if place == "ready" else self.client.zrange(key, 0, -1)
+        found = self.redis.lrange(key, 0, -1) if place == "ready" else self.redis.zrange(key, 0, -1)
         return [message_id.decode() for message_id in found]
 
     def stats(self, queue: str = "default") -> dict[str, int]:
-        found = self.client.hgetall(self.app.task_keys(queue).stats)
+        found = self.redis.hgetall(self.app.task_keys(queue).stats)
         return {name.decode(): int(number) for name, number in found.items()}
 
     def until_empty(self, queue: str = "default", timeout: float = SOON) -> None:
         """Wait until nothing of a queue waits or runs."""
         keys = self.app.task_keys(queue)
-        wait_until(lambda: not self.client.exists(keys.ready, keys.scheduled, keys.leased), timeout, f"{queue} empty")
+        wait_until(lambda: not self.redis.exists(keys.ready, keys.scheduled, keys.leased), timeout, f"{queue} empty")
 
     def redrive(self, grave: State, queue: str = "default") -> list[str]:
         """Put what is buried back into its queue."""
