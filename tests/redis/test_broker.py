@@ -16,7 +16,7 @@ from rpqueue.broker import Broker, Sessions, translate
 from rpqueue.connections import Endpoint
 from rpqueue.protocol import moves
 from rpqueue.protocol.operation import Stamp, as_is, command
-from tests.redis.proxy import Proxy
+from tests.redis.proxy import Proxy, proxy_to
 from tests.servers import Server, free_port, wait_until
 from tests.worker.here import working
 
@@ -214,6 +214,10 @@ def error_of(call: Callable[[], Any]) -> Exception | None:
     [
         (redis.ResponseError("MASTERDOWN Link with MASTER is down"), errors.RedisNotReady),
         (redis.ResponseError("CLUSTERDOWN The cluster is down"), errors.RedisNotReady),
+        (redis.exceptions.ClusterDownError("The cluster is down"), errors.RedisUnavailable),
+        (redis.exceptions.ClusterError("TTL exhausted."), errors.RedisUnavailable),
+        (redis.exceptions.SlotNotCoveredError('Slot "5" is not covered by the cluster.'), errors.RedisUnavailable),
+        (redis.exceptions.RedisClusterException("Redis Cluster cannot be connected."), errors.RedisUnavailable),
         (redis.ResponseError("TRYAGAIN Multiple keys request during rehashing of slot"), errors.RedisNotReady),
         (redis.ResponseError("Error running script: -READONLY You can't write"), errors.RedisReadOnly),
         (redis.ResponseError("ERR Error running script: -OOM command not allowed"), errors.RedisOutOfMemory),
@@ -280,6 +284,29 @@ def test_after_that_it_is_unavailable_and_may_have_happened(proxy: Proxy, proxie
     # Under an id of one's own one may ask again.
     task.execute(1, taskid="mine")
     assert proxied.queue_sizes() == [("default", 2, 2)]
+
+
+def test_a_call_without_answer_whose_resend_is_refused_is_unavailable_and_may_have_happened(own_server: Server) -> None:
+    with proxy_to(own_server.port) as proxy:
+        app = App(f"redis://127.0.0.1:{proxy.port}/0", prefix="test")
+        task = app.task(name="add")(add)
+        task.execute(0)
+        sent: list[bytes] = []
+
+        def loses(command: bytes) -> bool:
+            sent.append(command)
+            if len(sent) > 1:
+                own_server.client().execute_command("ACL", "SETUSER", "default", "-evalsha", "-eval")
+            return len(sent) == 1
+
+        proxy.loses = loses
+        with pytest.raises(errors.RedisUnavailable):
+            task.execute(1)
+        with pytest.raises(errors.RedisDenied):
+            task.execute(2)
+        assert proxy.lost == 1
+        assert own_server.client().llen(app.task_keys("default").ready) == 2
+        app.broker.close()
 
 
 def test_a_session_whose_call_was_not_answered_is_not_used_again(proxy: Proxy, proxied: App) -> None:
