@@ -81,18 +81,29 @@ def _one_by_one(broker: Broker, operations: Sequence[Operation[Any]]) -> list[An
 
 def _exchange(broker: Broker, commands: list[Command]) -> list[Any]:
     """Send *commands* in one write, and return their replies; of those that were refused, the errors."""
-    lines = broker.lines
+    lines, open_end = broker.lines, None
     if lines is not None:
         try:
             return _answers(lines.send(*commands), len(commands))
         except Exception as error:
             if not broker.endpoint.resends or was_answered(translate(error, broker.label)):
                 raise
+            open_end = error
     # Slower, and patient: redis-py connects anew and sends again.
     pipe = broker.client.pipeline(transaction=False)
     for words in commands:
         pipe.execute_command(*words, **RAW)
-    return pipe.execute(raise_on_error=False)
+    answers: list[Any] = pipe.execute(raise_on_error=False)
+    if open_end is not None and _is_aborted(answers):
+        # That it was refused this time does not say that it was not done the first time, when nobody answered.
+        raise open_end
+    return answers
+
+
+def _is_aborted(answers: list[Any]) -> bool:
+    """Whether a transaction was refused, for another reason than a script that Redis has not."""
+    refusals = [answer for answer in answers if isinstance(answer, Exception)]
+    return isinstance(answers[-1], Exception) and not any(is_noscript(refusal) for refusal in refusals)
 
 
 def _answers(sent: Sent, number: int) -> list[Any]:

@@ -24,7 +24,7 @@ from rpqueue.errors import (
     RpqueueError,
 )
 from tests.monitor import Monitor
-from tests.redis.proxy import Proxy
+from tests.redis.proxy import Proxy, proxy_to
 from tests.servers import Server, wait_until
 
 
@@ -93,6 +93,27 @@ def test_after_that_it_is_in_doubt_and_not_there_twice(proxy: Proxy, proxied: Ap
         with pytest.raises(NotEnqueued, match="may never have been: Redis at"):
             ask()
     assert made[0].cancel() is False
+
+
+def test_what_had_no_answer_and_is_refused_when_sent_again_is_in_doubt(own_server: Server) -> None:
+    client = own_server.client()
+    with proxy_to(own_server.port) as proxy:
+        app = App(f"redis://127.0.0.1:{proxy.port}/0", prefix="test")
+        with app.pipeline():
+            make(app, 1)
+        client.flushdb()
+        sent: list[bytes] = []
+
+        def loses(command: bytes) -> bool:
+            sent.append(command)
+            if len(sent) > 1:
+                client.execute_command("ACL", "SETUSER", "default", "-evalsha", "-eval")
+            return len(sent) == 1
+
+        proxy.loses = loses
+        made, error = failing(app, lambda: make(app), RedisUnavailable)
+        assert ids(error.fates.unknown) == ids(made) == there(client)
+        app.broker.close()
 
 
 def test_bulk_whose_reply_is_lost_is_done_once(proxy: Proxy, proxied: App, redis_client: redis.Redis) -> None:
