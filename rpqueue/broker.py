@@ -361,6 +361,7 @@ _MEANINGS: tuple[tuple[str, type[errors.RedisError], str], ...] = (
     ("invalid username-password", errors.RedisDenied, "user name or password is wrong"),
     ("NOPERM", errors.RedisDenied, "the ACL user may not do this"),
     ("No permissions", errors.RedisDenied, "the ACL user may not do this"),
+    ("ACL failure in script", errors.RedisDenied, "the ACL user may not do this"),
     ("can't run this command or subcommand", errors.RedisDenied, "the ACL user may not do this"),
     ("WRONGTYPE", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
     ("wrong kind of value", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),

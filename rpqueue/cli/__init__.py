@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..version import VERSION
+from .acl import acl
 from .connection import connection_options
 from .dead import dead
 from .extras import completion, demo
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (worker, status, page, task, dead, clear, priority, demo, completion):
+for command in (worker, status, page, task, dead, clear, priority, acl, demo, completion):
     main.add_command(command)

@@ -25,6 +25,7 @@ LEVELS = {
     "signing": VALUES,
     "states": VALUES,
     "version": VALUES,
+    "acl": PROTOCOL,
     "protocol": PROTOCOL,
     "puts": PROTOCOL,
     "broker": SERVER,
