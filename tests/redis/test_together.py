@@ -100,7 +100,7 @@ def test_what_had_no_answer_and_is_refused_when_sent_again_is_in_doubt(own_serve
     with proxy_to(own_server.port) as proxy:
         app = App(f"redis://127.0.0.1:{proxy.port}/0", prefix="test")
         with app.pipeline():
-            make(app, 1)
+            make(app)  # so that Redis has all scripts
         client.flushdb()
         sent: list[bytes] = []
 
