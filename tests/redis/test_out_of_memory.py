@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from tests.redis import calls
+from tests.redis.cases import CHANGES, ITEM_CHANGES, arrange, send
 from tests.redis.harness import Queue
 from tests.servers import FLAVOURS, Server, why_not
 
@@ -148,3 +149,25 @@ def test_buried_messages_can_be_redriven_and_expired_ones_buried(queue: Queue) -
     assert calls.redrive(queue, "dead") == ["a"]
     assert calls.cycle(queue, wanted=0).claimed == []
     assert list(queue.state()["lost"]) == ["b"]
+
+
+#: Cases of `tests.redis.cases` that bring something new.
+BRINGS = {
+    *("enqueue_ready", "enqueue", "enqueue: chosen", "enqueue_ready: items"),
+    *("fire", "bury_new", "priority", "lock_acquire"),
+}
+
+
+@pytest.mark.parametrize("name", [*CHANGES, *ITEM_CHANGES])
+def test_every_script_is_refused_whole_or_goes_through(queue: Queue, items: Queue, name: str) -> None:
+    there = arrange(queue if name in CHANGES else items)
+    operation = {**CHANGES, **ITEM_CHANGES}[name].make(there)
+    before = there.snapshot()
+    fill(there)
+    if name in BRINGS:
+        with pytest.raises(redis.exceptions.ResponseError, match=r"OOM|maxmemory"):
+            send(there.client, operation)
+        assert there.snapshot() == before
+    else:
+        send(there.client, operation)
+    there.state()

@@ -2,129 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import redis
 
 from rpqueue import App
-from rpqueue.protocol import data, locks, moves, schedules, scripts, views, workers
-from rpqueue.protocol.cycle import Finished, cycle
-from rpqueue.protocol.moves import Rules
-from rpqueue.protocol.operation import Operation, Stamp
-from rpqueue.states import State
+from rpqueue.protocol import scripts, views
+from tests.redis.cases import CHANGES, ELSEWHERE, ITEM_CHANGES, QUESTIONS, arrange, send
 from tests.redis.harness import Queue
 from tests.redis.proxy import Proxy
 
-MINUTE = 60_000
-RULES = Rules("tasks", 3, 100)
-STAMP = Stamp(b"resender", 7)
-
-Make = Callable[[Queue], Operation[Any]]
-
-
-class Case(NamedTuple):
-    """How a script is called on a queue as `arrange` leaves it."""
-
-    make: Make
-    instants: bool = False  #: the second call writes later instants, and nothing else
-    reply: bool = True  #: the second call answers as the first; False: its header says what it answers instead
-
-
-class Ack(NamedTuple):
-    """An ack as `cycle` takes it."""
-
-    id: str
-    token: int | str
-    keep_for: float = 0.0
-    outcome: bytes = b""
-
-
-def round_(queue: Queue, *acks: Finished) -> Operation[Any]:
-    return cycle(
-        queue.app,
-        [queue.keys],
-        {queue.name: acks},
-        indexed=True,
-        lease_for=60,
-        wanted=1,
-        starting=1,
-        limit=100,
-        rules=RULES,
-    )
-
-
-def enqueue(queue: Queue, **options: Any) -> Operation[Any]:
-    return moves.enqueue(queue.keys, queue.index_keys, [("new", b"1"), ("newer", b"2")], **options)
-
-
-#: By script, then what is special. A queue of tasks, see `arrange`.
-CHANGES: dict[str, Case] = {
-    "enqueue_ready": Case(enqueue),
-    "enqueue": Case(lambda queue: enqueue(queue, delay=60)),
-    "enqueue: chosen": Case(lambda queue: enqueue(queue, chosen=True)),
-    "ack": Case(lambda queue: moves.ack(queue.keys, [("held", 1), ("again", 2), ("ready", 1)])),
-    "cycle": Case(lambda queue: round_(queue, Ack("held", 1), Ack("again", 2, 60, b'"kept"'))),
-    "cycle: stale": Case(lambda queue: round_(queue, Ack("again", 1))),
-    "lease": Case(lambda queue: data.lease(queue.keys, queue.index_keys, RULES, 1, 60)),
-    "lease: for good": Case(lambda queue: data.lease(queue.keys, queue.index_keys, RULES, 1, 0)),
-    "extend": Case(lambda queue: moves.extend(queue.keys, [("held", 1, 0), ("again", 1, 0)], 60), instants=True),
-    "fail": Case(lambda queue: moves.fail(queue.keys, queue.index_keys, ("held", 1), RULES, delay=60, error=b"{}")),
-    "release": Case(
-        lambda queue: moves.release(
-            queue.keys, queue.index_keys, [("held", 1, "unstarted"), ("again", 2, "crashed")], RULES
-        )
-    ),
-    "park": Case(lambda queue: moves.park(queue.keys, [("held", 1, "task")]), reply=False),
-    "unpark": Case(lambda queue: moves.unpark(queue.keys, queue.index_keys, ["parked"]), reply=False),
-    "cancel": Case(lambda queue: moves.cancel(queue.keys, "ready", 60)),
-    "redrive": Case(lambda queue: moves.redrive(queue.keys, queue.index_keys, State.DEAD, ["dead"]), reply=False),
-    "put_back": Case(
-        lambda queue: moves.put_back(
-            queue.keys, queue.index_keys, State.DEAD, [moves.Taken("taken", b"1 5|1", "2 0 0 0", 1.5)]
-        )
-    ),
-    "purge": Case(lambda queue: views.purge(queue.keys, State.DEAD, ["dead"])),
-    "clear": Case(lambda queue: views.clear(queue.keys, queue.index_keys, 2, forget=False)),
-    "priority": Case(lambda queue: views.set_priority(queue.app, queue.name, 3)),
-    "fire": Case(
-        lambda queue: schedules.fire(queue.keys, queue.index_keys, "daily", None, 5, body=b"[]", early=True),
-        reply=False,
-    ),
-    "quarantine": Case(lambda queue: data.quarantine(queue.keys, queue.index_keys, [(b"held", 1, b"1 5|!", "{}")])),
-    "beat": Case(lambda queue: workers.beat(queue.app, [workers.Beat("here:1", "{}")], 60), instants=True, reply=False),
-    "recall": Case(lambda queue: workers.recall(queue.app, Stamp(b"dead", 3))),
-    "lock_acquire": Case(lambda queue: locks.acquire(queue.app.stem + b"lock:mine", b"token", 60)),
-    "lock_refresh": Case(lambda queue: locks.refresh(queue.app.stem + b"lock:held", b"holder", 60), instants=True),
-    "lock_release": Case(lambda queue: locks.release(queue.app.stem + b"lock:held", b"holder"), reply=False),
-}
-#: The same for items.
-ITEM_CHANGES: dict[str, Case] = {
-    "enqueue_ready: items": Case(enqueue),
-    "lease: items": Case(lambda items: data.lease(items.keys, (), Rules("data"), 1, 60)),
-    "lease: items for good": Case(lambda items: data.lease(items.keys, (), Rules("data"), 1, 0)),
-    "bury_new": Case(lambda items: data.bury_new(items.keys, (items.app.data_queues,), [("new", b"1")])),
-    "measure": Case(lambda items: data.measure(items.keys, (), Rules("data"))),
-}
 #: What changes no value here; a lock's time to live is none.
 SEEMS_NOTHING = {"recall", "measure", "lock_refresh"}
-#: Scripts that change nothing, however often they are sent.
-QUESTIONS = {"find", "oldest", "page", "parked", "progress", "sizes", "states", "unfinished"}
-#: Why a script is not tried here.
-ELSEWHERE = {
-    "force": "moves the next ones when it is sent twice, and says so: see test_force.py",
-    "adopt": "needs keys of 0.33: see test_migrate.py",
-}
-
-
-def arrange(queue: Queue) -> Queue:
-    """Something in every place."""
-    queue.given(ready=["ready", "second", "third"], lease=60, attempts=5, scheduled={"later": MINUTE})
-    queue.given(leased={"held": (MINUTE, 1), "again": (MINUTE, 2)}, lease=60, attempts=5)
-    queue.given(parked={"parked": "task"}, dead={"dead": -5})
-    queue.client.set(queue.app.stem + b"lock:held", b"holder", px=MINUTE)
-    return queue
 
 
 def timeless(snapshot: dict[Any, Any]) -> dict[Any, Any]:
@@ -139,12 +28,6 @@ def key_is_scored(value: Any) -> bool:
 def without_now(reply: Any) -> Any:
     """The same without Redis's clock."""
     return reply._replace(now=0.0) if hasattr(reply, "now") else reply
-
-
-def send(client: redis.Redis, operation: Operation[Any]) -> Any:
-    """As the Broker does."""
-    assert operation.script is not None
-    return operation.read(client.eval(operation.script.source, *operation.words(STAMP)))
 
 
 @pytest.mark.parametrize("name", [*CHANGES, *ITEM_CHANGES])

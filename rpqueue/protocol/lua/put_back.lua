@@ -9,13 +9,15 @@
 -- ARGV[4..n]  messages  id, message, counts, at, last, ... in the order of the queue: what stood in `counts` or an empty
 --                       text, the instant (ms) at which it was buried, what stood in `errors` or an empty text
 -- Returns the ids that are back, in order; an id that the queue holds again by now is left out.
--- O(messages * log(buried)). Begins with a growing write: refused whole at maxmemory.
+-- O(messages * log(buried)). Begins with a freeing write: works at maxmemory, where what it brings was a moment ago.
 -- Needs: queue, check, memo, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, place = ARGV[1], ARGV[2], ARGV[3]
 local back = recall(memo, number)
 if back then return back end
 check(q)
+-- The call before got its answer. Begins with a freeing write.
+redis.call('DEL', memo)
 back = {}
 -- Last one first: each goes to the head, so the first ends up in front.
 for i = #ARGV - 4, 4, -5 do
