@@ -15,7 +15,7 @@ from . import errors
 from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
 from .lines import Lines, Sent
 from .listeners import Listener, Listeners
-from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, run
+from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, encoded, run
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -220,7 +220,7 @@ class Broker:
                 open_end = error
         # Slower, and patient: redis-py connects anew and sends again.
         try:
-            return self._call(lambda *words: self.client.execute_command(*words, **RAW), step, stamp)
+            return self._call(lambda *words: self.client.execute_command(*encoded(words), **RAW), step, stamp)
         except Exception as error:
             if open_end is not None and was_answered(translate(error, self.label)):
                 # That this one was refused does not say that the first one, which nobody answered, was not done.
@@ -363,6 +363,7 @@ _MEANINGS: tuple[tuple[str, type[errors.RedisError], str], ...] = (
     ("No permissions", errors.RedisDenied, "the ACL user may not do this"),
     ("ACL failure in script", errors.RedisDenied, "the ACL user may not do this"),
     ("can't run this command or subcommand", errors.RedisDenied, "the ACL user may not do this"),
+    ("The user executing the script can't", errors.RedisDenied, "the ACL user may not do this"),
     ("WRONGTYPE", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
     ("wrong kind of value", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
     (
