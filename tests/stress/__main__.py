@@ -20,8 +20,10 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
     chosen = faults.found() if given.only is None else [faults.named(name) for name in given.only]
-    outcomes = run_all(plans(chosen, seed, given), given.jobs)
-    figures = [] if given.only or given.no_numbers else report.figures(seed, given.server)
+    outcomes = [] if given.numbers else run_all(plans(chosen, seed, given), given.jobs)
+    figures = [] if given.only else report.figures(seed, given.server)
+    if given.minutes >= FULL and outcomes and not given.only:
+        figures = [*report.totals(outcomes), *figures]
     report.show(outcomes, figures, time.monotonic() - began)
     if any(outcome.broken for outcome in outcomes) or any(not figure.holds for figure in figures):
         print(f"\nrepeat it: {report.how_to_repeat(seed, sys.argv[1:])}")
@@ -37,27 +39,31 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="NAME", help="this fault alone; may be given again")
     parser.add_argument("--jobs", type=int, default=2, help="scenes at a time")
     parser.add_argument("--server", choices=("valkey", "redis"), help="which server; without it, whichever there is")
-    parser.add_argument("--no-numbers", action="store_true", help="faults alone")
+    parser.add_argument("--numbers", action="store_true", help="measure the numbers only")
     return parser.parse_args()
 
 
 def plans(chosen: list[Fault], seed: int, given: argparse.Namespace) -> list[Plan]:
     """Share the time out: half of it for each fault alone, half for all mixed."""
     seconds = given.minutes * 60 * given.jobs
+    if len(chosen) == 1:
+        rate = min(given.messages / (given.minutes * 60), running.MOST_RATE)
+        return running.single(chosen, seed, given.minutes * 60, rate, given.server)
+    scenes = MIXED_SCENES * given.jobs
     # What starting, draining and judging a scene takes goes off.
     each = max(seconds / 2 / len(chosen) - OVERHEAD, 1.0)
-    rate = given.messages / max(seconds - 1.5 * OVERHEAD * len(chosen), 10.0)
+    together = max(seconds / 2 / scenes - OVERHEAD, 1.0)
+    rate = min(given.messages / (each * len(chosen) + together * scenes), running.MOST_RATE)
     alone = running.single(chosen, seed, each, rate, given.server)
-    if len(chosen) == 1:
-        alone[0].seconds = given.minutes * 60
-        return alone
-    return [*alone, *running.mixed(chosen, seed, seconds / 2, rate, given.server, scenes=MIXED_SCENES * given.jobs)]
+    return [*alone, *running.mixed(chosen, seed, together, rate, given.server, scenes)]
 
 
+#: Minutes of a full run, which has to reach certain numbers.
+FULL = 10
 #: Seconds that a scene takes around its faults.
-OVERHEAD = 4.0
+OVERHEAD = 5.0
 #: Scenes of mixed faults for each job.
-MIXED_SCENES = 4
+MIXED_SCENES = 3
 
 
 def run_all(planned: list[Plan], jobs: int) -> list[Outcome]:

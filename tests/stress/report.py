@@ -18,8 +18,28 @@ COUNTS = ("messages", "completed", "dead", "cancelled", "lost-listed", "lost", "
 
 
 def figures(seed: int, flavour: str | None) -> list[Figure]:
-    """Measure what is to be reached."""
-    return measure(seed, flavour)
+    """Measure what is to be reached, and say each as soon as it is known."""
+    measured = []
+    for figure in measure(seed, flavour):
+        print(f"{figure.name}: {figure.measured} (goal: {figure.goal})", flush=True)
+        measured.append(figure)
+    return measured
+
+
+def totals(outcomes: Sequence[Outcome]) -> list[Figure]:
+    """What a full run has to reach."""
+    counts, faults, twice = Counter[str](), 0, 0
+    for outcome in outcomes:
+        counts.update(outcome.counts)
+        faults += sum(outcome.faults.values())
+        twice += sum(one.invariant == "I6" for one in outcome.broken)
+    least = (("messages", counts["messages"], 100_000), ("faults", faults, 1_000))
+    none = (("lost", counts["lost"]), ("delivered twice that may be once only", counts["duplicated"]))
+    return [
+        *(Figure(name, f"{number:,}", f"{goal:,}", number >= goal) for name, number, goal in least),
+        *(Figure(name, str(number), "0", number == 0) for name, number in none),
+        Figure("queues in which a completion was accepted twice", str(twice), "0", twice == 0),
+    ]
 
 
 def show(outcomes: Sequence[Outcome], measured: Sequence[Figure], seconds: float) -> None:
