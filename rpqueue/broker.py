@@ -15,7 +15,7 @@ from . import errors
 from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
 from .lines import Lines, Sent
 from .listeners import Listener, Listeners
-from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, encoded, run
+from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, run
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -220,7 +220,7 @@ class Broker:
                 open_end = error
         # Slower, and patient: redis-py connects anew and sends again.
         try:
-            return self._call(lambda *words: self.client.execute_command(*encoded(words), **RAW), step, stamp)
+            return self._call(lambda *words: self.client.execute_command(*words, **RAW), step, stamp)
         except Exception as error:
             if open_end is not None and was_answered(translate(error, self.label)):
                 # That this one was refused does not say that the first one, which nobody answered, was not done.

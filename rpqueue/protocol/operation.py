@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from ..keys import wire
-
 if TYPE_CHECKING:
     from .scripts import Script
 
@@ -163,11 +161,6 @@ async def run_async(flow: Flow[R], execute: Callable[[Any], Awaitable[Any]]) -> 
 def command(read: Callable[[Any], T], *words: Word) -> Operation[T]:
     """A plain Redis command as an Operation."""
     return Operation(None, (), words, read)
-
-
-def encoded(words: Sequence[Word]) -> list[bytes | int]:
-    """Words for a client that may encode text in its own way, and would refuse names that somebody else made."""
-    return [wire(word) if isinstance(word, str) else word for word in words]
 
 
 def as_is(reply: Any) -> Any:
