@@ -22,6 +22,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 _OF_PRODUCERS = {"enqueue", "enqueue_ready", "states", "cancel", "lock_acquire", "lock_release", "lock_refresh"}
 #: Scripts that only an admin sends, who looks at everything, and redrives, purges and clears.
 _OF_ADMINS = {
+    "adopt",
     "clear",
     "find",
     "force",

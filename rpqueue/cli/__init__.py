@@ -11,6 +11,7 @@ from .dead import dead
 from .extras import completion, demo
 from .failures import EXIT_CODES
 from .looking import page, status, task
+from .migrate import migrate
 from .queues import clear, priority
 from .work import worker
 
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (worker, status, page, task, dead, clear, priority, acl, demo, completion):
+for command in (worker, status, page, task, dead, clear, priority, migrate, acl, demo, completion):
     main.add_command(command)

@@ -66,7 +66,7 @@ def worker(
     logs.configure(loglevel)
     rpqueue.LOG_LEVEL = logs.level(loglevel, "--loglevel")
     connection.apply(rpqueue.app)
-    _import(module)
+    import_tasks(module)
     # Once more: what the command line says wins over what the module says as it is imported.
     connection.apply(rpqueue.app)
     if successlevel is not None:
@@ -89,7 +89,7 @@ def _greet(app: App) -> None:
         app.broker.close()  # the worker processes, forked from this one, open their own connections
 
 
-def _import(name: str) -> None:
+def import_tasks(name: str) -> None:
     """Import the user's module, or end with the reason."""
     import rpqueue
 

@@ -177,7 +177,9 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
 
 
 def test_every_page_of_the_guide_is_run() -> None:
-    empty = [page.name for page in PAGES if not any(step.code for step in steps_of(page))]
+    # A migration needs what 0.33 has left, and shows commands only.
+    pages = [page for page in PAGES if page.stem != "migrating"]
+    empty = [page.name for page in pages if not any(step.code for step in steps_of(page))]
     assert not empty, f"nothing to run on {empty}: take them out of this test by name, with the reason"
 
 

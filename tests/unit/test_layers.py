@@ -14,6 +14,7 @@ VALUES, PROTOCOL, SERVER, HELD, ENGINE, FACES = range(6)
 # The level of everything directly under rpqueue/. A new file gets its line here.
 LEVELS = {
     "clock": VALUES,
+    "durability": VALUES,
     "errors": VALUES,
     "fates": VALUES,
     "keys": VALUES,
