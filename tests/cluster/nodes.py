@@ -165,7 +165,8 @@ class Cluster:
         told = [(self.node(id), span) for id, one in self._masters_by_id().items() for span in one["slots"]]
         return {slot: node for node, span in told for slot in range(*_span(span))}
 
-    def slot_of(self, key: bytes) -> int:
+    @staticmethod
+    def slot_of(key: bytes) -> int:
         """The slot of a key."""
         return int(key_slot(key))
 
@@ -180,10 +181,6 @@ class Cluster:
     def until_whole(self, timeout: float = 30.0) -> None:
         """Wait until all nodes run, agree, serve every slot, and every replica is in step."""
         wait_until(self._is_whole, timeout, "the cluster is whole")
-
-    def until_served(self, timeout: float = 30.0) -> None:
-        """Wait until those nodes that run agree that every slot is served."""
-        wait_until(lambda: all(self._is_served(node) for node in self.nodes if node.is_running), timeout, "all slots")
 
     def _is_served(self, node: Node) -> bool:
         return node.told("CLUSTER", "INFO")["cluster_state"] == "ok"
@@ -206,12 +203,23 @@ class Cluster:
     # Breaking and mending.
 
     def kill(self, master: Node, timeout: float = 30.0) -> None:
-        """SIGKILL a node, and wait until every slot is served again: by a replica of it, if it was a master."""
-        was_master = master in self.masters
+        """SIGKILL a master, and wait until a replica of it serves its slots."""
         master.kill()
-        if was_master:
-            wait_until(lambda: master not in self.masters and len(self.masters) >= 3, timeout, "a replica took over")
-        self.until_served(timeout)
+        self.until_replaced(master, timeout)
+
+    def until_replaced(self, master: Node, timeout: float = 30.0) -> None:
+        """Wait until the others see a replica in the place of a master that is dead or frozen."""
+        others = [node for node in self.nodes if node is not master and node.is_running]
+
+        def is_replaced() -> bool:
+            views = [[one for one in node.view() if one["slots"] and "master" in one["flags"]] for node in others]
+            return all(
+                sum(len(range(*_span(span))) for one in view for span in one["slots"]) == SLOTS
+                and all(one["id"] != master.id for one in view)
+                for view in views
+            ) and all(self._is_served(node) for node in others)
+
+        wait_until(is_replaced, timeout, "a replica took over")
 
     def fail_over(self, master: Node, timeout: float = 30.0) -> Node:
         """Have a replica take over in good order; returns the new master."""

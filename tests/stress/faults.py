@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from tests.stress.scene import Scene
 
 #: Modules with a list FAULTS.
-MODULES = ("worker_faults", "server_faults", "network_faults")
+MODULES = ("worker_faults", "server_faults", "network_faults", "cluster_faults")
+
+
+class Deployment(Protocol):
+    """Several servers that are one to their clients."""
+
+    @property
+    def url(self) -> str:
+        """How an App finds it."""
+
+    def client(self) -> Any:
+        """For the drain and the checker."""
+
+    def close(self) -> None:
+        """End all of it."""
 
 
 class Fault(Protocol):
@@ -21,6 +35,8 @@ class Fault(Protocol):
         ticking: True: its scene's workers have a recurring task, too.
         supervised: True: it only kills worker processes whose supervisor lives, so that no call may be listed as
             lost that had not started.
+        deploy: makes what its scene stands on instead of one server, from a flavour or None: see `Deployment`. The
+            scene has it as `deployment`. Such a fault is not `mixed`.
         fsync: ``appendfsync`` of the scene's server; the default is ``everysec``.
         options: more arguments for the scene's server.
         workers, processes, threads: numbers of these in the scene.

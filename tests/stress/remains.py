@@ -43,7 +43,10 @@ class Remains:
 
 def read(client: Any, app: App, queues: Mapping[str, QueueKeys]) -> list[Remains]:
     """Read all of these queues."""
-    ready = {name.decode() for name in client.zrange(app.keys.app.ready_queues, 0, -1)}
+    if app.broker.is_cluster:  # there is no index that could be wrong
+        ready = {name for name, keys in queues.items() if client.llen(keys.ready)}
+    else:
+        ready = {name.decode() for name in client.zrange(app.keys.app.ready_queues, 0, -1)}
     return [_read(client, keys, name in ready if b"{tasks:" in keys.stem else None) for name, keys in queues.items()]
 
 

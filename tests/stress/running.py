@@ -98,10 +98,12 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
 def scene_of(plan: Plan, directory: Path) -> Scene:
     """The scene that the plan's faults ask for."""
     way = importlib.import_module("tests.stress.proxy").Proxy if plan.any("proxied") else None
+    deploy = plan.asked("deploy", None)
     return Scene(
         directory,
         plan.seed,
         flavour=plan.flavour,
+        deployment=deploy(plan.flavour) if deploy else None,
         fsync=plan.asked("fsync", "everysec"),
         options=plan.asked("options", ()),
         proxy=way,

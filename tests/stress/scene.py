@@ -16,7 +16,7 @@ from rpqueue.keys import QueueKeys
 from tests.conftest import default_flavour
 from tests.servers import Server, wait_until
 from tests.stress import checker, remains, work
-from tests.stress.faults import Fault
+from tests.stress.faults import Deployment, Fault
 from tests.stress.history import Event, Follower, History
 from tests.stress.points import Board
 from tests.stress.processes import Agent
@@ -43,8 +43,7 @@ class Scene:
         flavour: ``valkey`` or ``redis``; None: whichever there is.
         fsync: ``appendfsync`` of the server's append-only file; None: it has no such file.
         options: more arguments for the server.
-        url: where Redis is, instead of starting a server: a Sentinel's or a Cluster's. Then *client* is needed.
-        client: a client of whatever is at *url*, for the drain and the checker.
+        deployment: what stands for the server: a Sentinel's or a Cluster's nodes. Closed with the scene.
         proxy: makes what stands between clients and the server, from the server's port; None: nothing.
         ticking: whether workers have a recurring task, too.
         settings: of the Apps, by their lower-case names, on top of SETTINGS.
@@ -58,8 +57,7 @@ class Scene:
         flavour: str | None = None,
         fsync: str | None = "everysec",
         options: Sequence[str] = (),
-        url: str | None = None,
-        client: Any = None,
+        deployment: Deployment | None = None,
         proxy: Callable[[int], Way] | None = None,
         ticking: bool = False,
         settings: dict[str, Any] | None = None,
@@ -70,7 +68,10 @@ class Scene:
         self.prefix = "stress"
         self.servers: list[Server] = []
         self.proxy: Any = None
-        if url is None:
+        self.deployment = deployment
+        if deployment is not None:
+            url, client = deployment.url, deployment.client()
+        else:
             more = ["--appendfsync", fsync] if fsync else []
             self.servers.append(Server(flavour or default_flavour(), appendonly=bool(fsync), options=[*more, *options]))
             url, client = self.server.url, self.server.client(socket_timeout=30)
@@ -280,3 +281,5 @@ class Scene:
             self.proxy.close()
         for server in self.servers:
             server.close()
+        if self.deployment is not None:
+            self.deployment.close()
