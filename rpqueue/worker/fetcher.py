@@ -4,8 +4,8 @@ Fetcher: brings messages from Redis and carries acks back, one call per round.
 The slots of a pool pull. A slot that finds the buffer empty runs a round itself: it acks everything that ended since
 the last one and claims the next messages, so a worker with one thread never hands anything from thread to thread. While
 tasks are quick, the next round is sent before the messages of this one run, so that Redis and the worker work at the
-same time. How many are claimed ahead of the free slots is a matter of time, not of count: as many as take about
-CLAIM_AHEAD seconds. What has waited longer than that behind a slow task is given back to the head of its queue.
+same time. How many are claimed is for the `Appetite` to say. What has waited longer than CLAIM_AHEAD seconds behind a
+slow task is given back to the head of its queue.
 
 Claims go from hand to hand without a lock, by operations of a deque that are atomic: whoever pops a claim has it.
 """
@@ -29,6 +29,7 @@ from ..protocol import moves
 from ..protocol.cycle import Round, cycle
 from ..protocol.operation import Operation, Stamp, as_is, command
 from ..system import System
+from .appetite import Appetite
 from .claims import Claim, decode
 from .ledger import Ledger, Stage
 from .patience import FIRST_PAUSE, Patience, Stopped
@@ -36,14 +37,10 @@ from .route import AllQueues, NamedQueues
 
 log = logging.getLogger("rpqueue.worker")
 
-#: Most messages that one round claims, and most acks that it carries.
-LARGEST_CLAIM, MOST_ACKS = 500, 1000
-#: Bytes of messages that one round should bring; it always asks for one.
-ROUND_BYTES = 1_048_576
+#: Most acks that one round carries.
+MOST_ACKS = 1000
 #: Blocks without news after which an idle worker runs a round all the same, in case a wake token was lost.
 QUIET_BLOCKS = 3
-#: Seconds for which nobody guesses when tasks will end, after a guess was wrong.
-MISTRUST = 1.0
 
 
 class Departed(NamedTuple):
@@ -85,9 +82,9 @@ class Fetcher:
         self.ledger = ledger
         self.patience = patience
         self.slots = slots
+        self.appetite = Appetite(system.settings, slots)
         self._quiet = threading.Event()  #: claim no more
         self.busy = threading.Event()  #: set when the monitor should look often
-        self.running: Callable[[], list[Claim]] = list  #: what the pool runs now
         self.async_room = 0  #: coroutines that could start at once, when the last claims were such
         self._buffer: deque[Claim] = deque()
         self._ended: deque[Claim] = deque()  #: what the next round acks
@@ -101,12 +98,8 @@ class Fetcher:
         self._watched_until = math.inf  #: instant that one of the others watches for
         self._last_pop = 0.0
         self._fresh_for = 0.0  #: seconds after the last pop for which the buffer's leases need no second thought
-        self._limit = 0  #: claim-ahead in messages
-        self._pace = 0.0  #: seconds that a task took lately
-        self._misjudged = -MISTRUST  #: monotonic instant at which claims last had to go back because no slot took them
         self._due = 0.0  #: monotonic instant at which a queue needs a hand; 0: none
         self._drift = 0.0  #: Redis's clock minus the monotonic one
-        self._weight = 0.0  #: bytes that a message had lately
         self._last_round = 0.0
         self._under_way: Departed | None = None
         self._more = False  #: the last round left messages behind
@@ -150,10 +143,6 @@ class Fetcher:
         self._buffer.appendleft(claim)
         self.give_back()
 
-    def took(self, seconds: float) -> None:
-        """A task took that long; what is claimed ahead follows."""
-        self._pace = seconds if seconds > 10 * self._pace else 0.8 * self._pace + 0.2 * seconds
-
     @property
     def knows_time(self) -> bool:
         """Whether a round has told Redis's clock."""
@@ -194,7 +183,7 @@ class Fetcher:
             budget = self.system.settings.claim_ahead
             if (self._buffer or self._under_way) and now - self._last_pop > budget:
                 self._release_buffer()
-                self._misjudged = now
+                self.appetite.misjudged()
             hand_needed = self._due and now >= self._due and self._idle < self.slots
             unseen = now - self._last_round > 1.0 and self._idle < self.slots
             if self._has_late_acks(now, budget) or hand_needed or unseen:
@@ -223,7 +212,7 @@ class Fetcher:
         with contextlib.suppress(IndexError):
             while True:  # slots may pop at the same time
                 claims.append(self._buffer.popleft())
-        self._limit = 0
+        self.appetite.calm()
         self._release(claims)
 
     def _release(self, claims: list[Claim]) -> None:
@@ -292,25 +281,8 @@ class Fetcher:
                 self._idle -= 1
 
     def _wanted(self) -> int:
-        """How many messages to claim now: one for each free slot, and what fits into the time budget behind them."""
-        budget = self.system.settings.claim_ahead
-        free = self._free + self.async_room
-        if self._pace * 2 > budget:
-            self._limit = 0
-            free += self._soon_free(budget)
-        else:
-            # Half of the budget: while these run, as many more may be on their way.
-            fitting = max(int(budget / 2 * self.slots / self._pace), 1) if self._pace else LARGEST_CLAIM
-            self._limit = min(max(self._limit * 2, free), fitting, LARGEST_CLAIM)
-        light = max(int(ROUND_BYTES / self._weight), 1) if self._weight else LARGEST_CLAIM
-        return min(max(free, self._limit), light, self.ledger.room)
-
-    def _soon_free(self, budget: float) -> int:
-        """Slots whose tasks should end within the budget, going by what tasks took lately. Tasks often end together."""
-        now = time.monotonic()
-        if now - self._misjudged < MISTRUST:
-            return 0
-        return sum(abs(claim.started + self._pace - now) < budget for claim in self.running() if claim.started)
+        """How many messages to claim now."""
+        return min(self.appetite.wanted(self._free + self.async_room), self.ledger.room)
 
     @property
     def _free(self) -> int:
@@ -418,7 +390,7 @@ class Fetcher:
         """Have Redis work at the next round while the slots work at this one, if there is more and it is quick."""
         claimed = len(self._buffer)
         wanted = self._wanted()
-        if not self._more or self._limit < claimed or self.async_room or self._quiet.is_set():
+        if not self._more or not self.appetite.outgrows(claimed) or self.async_room or self._quiet.is_set():
             return
         departed = self._load(wanted)
         self._send(departed, lambda: self.patience.broker.send(departed.operation, departed.stamp))
@@ -463,12 +435,6 @@ class Fetcher:
         self._session = Stamp(self._session.session, self._session.number + 1)
         return Departed(operation, self._session, [], wanted)
 
-    def _weigh(self, reply: Round) -> None:
-        sizes = [len(message) for came in reply.claimed for message in came.messages]
-        if sizes:
-            mean = sum(sizes) / len(sizes)
-            self._weight = max(mean, 0.8 * self._weight + 0.2 * mean)
-
     def _take_in(self, reply: Round, departed: Departed) -> int:
         instant = self._last_round = time.monotonic()
         # Redis told its time somewhere between these two instants.
@@ -483,7 +449,7 @@ class Fetcher:
             )
         self.route.learn(reply)
         ttl = self.system.settings.worker_ttl
-        self._weigh(reply)
+        self.appetite.weighed([len(message) for came in reply.claimed for message in came.messages])
         claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes, self.system.signer)
         for claim in claims:
             ends_at = departed.at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)

@@ -123,7 +123,7 @@ class Runner:
                 return
             claim.keep_for = task.save_results
             claim.outcome = self._signed(claim, b'{"state":"done","result":%s}' % result)
-        self.fetcher.took(seconds)
+        self.fetcher.appetite.took(seconds)
         self.fetcher.ended(claim)
         if log.isEnabledFor(self._success_level):
             log.log(self._success_level, "task finished", extra=_fields(claim, seconds))
@@ -134,7 +134,7 @@ class Runner:
 
     def _failed(self, task: Task[..., Any], claim: Claim, error: BaseException, started: float) -> None:
         seconds = time.monotonic() - started
-        self.fetcher.took(seconds)
+        self.fetcher.appetite.took(seconds)
         now = self.fetcher.now()
         delay = min(task.retry_delay, max(claim.deadline - now, 0.0)) if claim.is_repeatable else 0.0
         record = json.dumps(self._error_record(claim, error, now - seconds, now)).encode()

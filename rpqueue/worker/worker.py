@@ -77,7 +77,7 @@ class Worker:
         self.runner = Runner(system, self.fetcher, self.patience)
         coroutines = Coroutines(self.fetcher, self.runner, system.settings.async_slots)
         self.pool = Threads(self.fetcher, self.runner, coroutines, threads)
-        self.fetcher.running = self.pool.running
+        self.fetcher.appetite.running = self.pool.running
         self.duties = Duties(
             Announcer(system, broker),
             Unparker(system, broker, self.queues),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rpqueue import App
-from rpqueue.worker import fetcher
+from rpqueue.worker import appetite, fetcher
 from tests.servers import wait_until
 from tests.worker.harness import SOON
 from tests.worker.here import working
@@ -50,7 +50,7 @@ def test_small_messages_come_by_the_hundred(app: App, brought: list[list[int]]) 
 
 def test_large_messages_come_in_small_rounds(app: App, brought: list[list[int]]) -> None:
     drain(app, 100, "x" * 200_000)
-    assert max(map(sum, brought)) < 2 * fetcher.ROUND_BYTES
+    assert max(map(sum, brought)) < 2 * appetite.ROUND_BYTES
 
 
 def test_the_next_round_is_sent_before_the_messages_of_this_one_run(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
