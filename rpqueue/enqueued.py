@@ -147,11 +147,8 @@ class EnqueuedTask:
         return Watch(channels, self.whereabouts(), over, timeout, self._told)
 
     def _told(self, channel: bytes, news: bytes) -> list[Whereabouts] | None:
-        """Where it is, when the news say so: a short outcome is published with the end."""
-        word, _, outcome = news.partition(b" ")
-        if word != b"done" or not outcome or channel.endswith(b":"):
-            return None
-        return [moves.ended(self.taskid, outcome)]
+        """Where it is, when the news are its outcome, as they are when that is short."""
+        return [moves.ended(self.taskid, news)] if news.startswith(b"{") else None
 
     def cancel(self) -> bool | int:
         """

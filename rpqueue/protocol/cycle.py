@@ -41,6 +41,45 @@ class Ack(NamedTuple):
     outcome: bytes = b""
 
 
+class Acks:
+    """
+    The acks of one queue, sorted by how much there is to say of each: an id, an id and its outcome, or all.
+
+    Args:
+        finished: in any order.
+    """
+
+    def __init__(self, finished: Sequence[Finished]) -> None:
+        self.plain: list[str] = []  #: first deliveries without outcome
+        self.kept: list[Finished] = []  #: first deliveries whose outcomes are kept equally long
+        self.full: list[Finished] = []
+        for ack in finished:
+            if ack.token != 1:
+                self.full.append(ack)
+            elif not ack.keep_for:
+                self.plain.append(ack.id)
+            elif not self.kept or ack.keep_for == self.kept[0].keep_for:
+                self.kept.append(ack)
+            else:
+                self.full.append(ack)
+
+    def words(self) -> list[Word]:
+        """As cycle.lua takes them."""
+        kept = self.kept
+        words: list[Word] = [str(len(self.plain)), str(len(kept)), str(ms(kept[0].keep_for) if kept else 0)]
+        words += self.plain
+        words += [ack.id for ack in kept]
+        words += [ack.outcome for ack in kept]
+        words.append(str(len(self.full)))
+        for ack in self.full:
+            words += (ack.id, str(ack.token), str(ms(ack.keep_for)), ack.outcome)
+        return words
+
+    def keeping(self) -> list[str]:
+        """The ids of those that keep an outcome, in the order of the words."""
+        return [ack.id for ack in (*self.kept, *self.full) if ack.keep_for]
+
+
 class Round(NamedTuple):
     """What a round brought."""
 
@@ -88,17 +127,10 @@ def cycle(
     words += (str(rules.poison), str(rules.keep), str(indexed + yields), str(len(queues)))
     for queue in queues:
         keys += queue.block
-        plain, full = [], []
-        for ack in acks.get(queue.name, ()):
-            if ack.token == 1 and not ack.keep_for:
-                plain.append(ack.id)
-            else:
-                full.append(ack)
-        words += (queue.name, str(len(plain)), *plain, str(len(full)))
-        for ack in full:
-            words += (ack.id, str(ack.token), str(ms(ack.keep_for)), ack.outcome)
-            if ack.keep_for:
-                outcomes.append(queue.outcome(ack.id))
+        said = Acks(acks.get(queue.name, ()))
+        words.append(queue.name)
+        words += said.words()
+        outcomes += map(queue.outcome, said.keeping())
     memo = app.memo if indexed else queues[0].memo
 
     def read(reply: list[Any]) -> Round:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rpqueue.messages import header_tail
+from rpqueue.protocol.cycle import Ack, Acks
 from tests.redis.harness import SESSION, Queue
 
-#: One full ack of a cycle: id, token, ms to keep the outcome, outcome.
+#: An ack of a cycle: id, token, ms to keep the outcome, outcome.
 FullAck = tuple[str, int, int, str]
 
 
@@ -93,8 +94,11 @@ def cycle(
     outcomes = []
     for queue in queues:
         plain_ids, full_acks = said.get(queue.name, ((), ()))
-        words += [queue.name, len(plain_ids), *plain_ids, len(full_acks), *(word for ack in full_acks for word in ack)]
-        outcomes += [queue.keys.outcome(ack[0]) for ack in full_acks if ack[2]]
+        told = [Ack(id, 1) for id in plain_ids]
+        told += [Ack(id, token, keep_for / 1000, outcome.encode()) for id, token, keep_for, outcome in full_acks]
+        sorted_acks = Acks(told)
+        words += [queue.name, *sorted_acks.words()]
+        outcomes += map(queue.keys.outcome, sorted_acks.keeping())
     keys = [
         *[first.app.memo(SESSION), *(first.index_keys if indexed else ())],
         *[key for queue in queues for key in queue.keys.block],

@@ -14,8 +14,9 @@
 -- ARGV[8]      indexed       0..2    0: no index; 1: it is given; 2: it is, and nothing is claimed from a queue while one
 --                                    that the index has, and the caller did not name, is to go before it
 -- ARGV[9]      count         int     of queues
--- ARGV[10..n]  queues        for every queue: its name, the number of plain acks (ids under token 1) and those ids, the
---                            number of full acks and for each: id, token, ms to keep the outcome (0: none), outcome
+-- ARGV[10..n]  queues        for every queue: its name; of acks under token 1 the number of those without an outcome, of those
+--                            with one, and the ms to keep these; the ids of all; the outcomes; the number of full acks and
+--                            for each: id, token, ms to keep the outcome (0: none), outcome
 -- Returns {now, stale, claimed, due, ready, hands, spoilt}: stale ids whose ack came too late as {queue number, id}; claimed
 -- messages as {queue number, ids, messages, again}, one for each queue, in order: see pop(); due the next instant (ms) at
 -- which one of these queues needs a hand, or 0; ready and hands up to 16 names in the index: of the most urgent queues with

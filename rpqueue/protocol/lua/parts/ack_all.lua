@@ -1,6 +1,6 @@
 -- All acks of a round in one queue.
 
--- Bytes up to which an outcome is published with the news that it is there.
+-- Bytes up to which an outcome is itself the news that it is there.
 local SHORT = 4096
 
 -- The acks of a round in one queue, its n-th (see said_of_queues): outcomes are kept, waiters told, ids that came too late
@@ -16,14 +16,22 @@ local function ack_all(queue, n, stale)
     end
     return late
   end
-  ack_some(queue.plain)
-  local late = ack_some(queue.ids, queue.tokens)
-  for i, id in ipairs(queue.ids) do
-    local keep = queue.keeps[i]
-    if keep and not (late and late[id]) then
-      redis.call('SET', keep.key, keep.outcome, 'PX', keep.ttl)
-      publish(q, id, #keep.outcome <= SHORT and 'done ' .. keep.outcome or 'done')
+  local function keep(id, key, outcome, ttl)
+    redis.call('SET', key, outcome, 'PX', ttl)
+    publish(q, id, #outcome <= SHORT and outcome or 'done')
+  end
+  local plain, kept = queue.plain, queue.kept
+  local late = ack_some(plain)
+  for i = 1, kept do
+    local id = plain[#plain - kept + i]
+    if not (late and late[id]) then
+      keep(id, KEYS[queue.first_key + i - 1], ARGV[queue.first_outcome + i - 1], queue.ttl)
     end
+  end
+  late = ack_some(queue.ids, queue.tokens)
+  for i, id in ipairs(queue.ids) do
+    local one = queue.keeps[i]
+    if one and not (late and late[id]) then keep(id, one.key, one.outcome, one.ttl) end
   end
   if done > 0 then publish(q, '', 'done ' .. done) end
   return #queue.plain + #queue.ids > 0
