@@ -15,6 +15,7 @@ from . import errors
 from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
 from .lines import Lines, Sent
 from .listeners import Listener, Listeners
+from .nodes import PerNode
 from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, run
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ R = TypeVar("R")
 
 #: Seconds that a call through `Broker.prompt` waits for its answer.
 PROMPT_TIMEOUT = 5.0
+
+#: Seconds for which a queue is taken for listed, and of how many that is remembered.
+LISTED_FOR, MOST_LISTED = 1.0, 100_000
 
 #: Tells redis-py to hand over bytes, even when the user's client decodes (redis.client.NEVER_DECODE).
 RAW = {"NEVER_DECODE": True}
@@ -68,6 +72,28 @@ class Sessions:
         self._idle.append(stamp)
 
 
+class Preludes:
+    """
+    The commands that go before operations, and which were said lately, so that they need not be said again.
+
+    They list the queues of a Cluster. Somebody may delete the list, so it is kept true again every now and then.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[Sequence[Word], float] = {}
+
+    def due(self, step: Operation[Any]) -> Sequence[Word] | None:
+        """What to say before; None: nothing."""
+        words = None if step.before is None else step.before.args
+        return words if words and time.monotonic() - self._said.get(words, -LISTED_FOR) >= LISTED_FOR else None
+
+    def said(self, words: Sequence[Word]) -> None:
+        """It was said."""
+        if len(self._said) >= MOST_LISTED:
+            self._said.clear()
+        self._said[words] = time.monotonic()
+
+
 class Broker:
     """
     Carries operations to one Redis. Threads may share one; a forked child may go on using its parent's.
@@ -97,8 +123,11 @@ class Broker:
         self._lines: Lines | None = None
         self._waiting_lines: Lines | None = None
         self._connecting = threading.Lock()
-        self.listeners = Listeners(self._make_listening)
+        self._listeners = Listeners(lambda: self.waiting.connection_pool.make_connection())
+        self._node_lines = PerNode(lambda: self.client, Lines)
+        self._node_listeners = PerNode(lambda: self.waiting, Listeners)
         self.sessions = Sessions()
+        self.preludes = Preludes()
         self.awaited: dict[AbstractEventLoop, AsyncBroker] = {}  #: see broker_aio.py
 
     @classmethod
@@ -138,21 +167,40 @@ class Broker:
     def _make_waiting(self) -> Redis:
         return waiting_twin(self.client) if self.is_users else waiting_client(self.endpoint)
 
-    def _make_listening(self) -> Any:
-        waiting: Any = self.waiting
-        if self.is_cluster:  # what is published at one node is heard at all
-            waiting = waiting.get_redis_connection(waiting.get_random_node())
-        return waiting.connection_pool.make_connection()
+    def listeners_at(self, channel: bytes) -> Listeners:
+        """Those who hear at once what is published on a channel. On Cluster other nodes hear it a little later."""
+        if not self.is_cluster:
+            return self._listeners
+        listeners = self._node_listeners.at(channel)
+        if listeners is None:
+            raise errors.RedisNotReady(f"Redis at {self.label}: no node has the slot of {channel!r}; try again later")
+        return listeners
+
+    def listeners_everywhere(self) -> list[Listeners]:
+        """Of every master, where several scripts may publish on one channel."""
+        return self._node_listeners.at_masters() if self.is_cluster else [self._listeners]
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether calls go over connections of our own. Over a client of the user's they do not: its rules hold."""
+        return not self.is_users
 
     @property
     def lines(self) -> Lines | None:
-        """Connections for quick calls. None on Cluster, and over a client of the user's own, whose rules hold."""
+        """Connections for quick calls to the one node that there is; None on Cluster, or when `has_lines` is False."""
         lines = self._lines
         if lines is None and not self.is_users and not self.is_cluster:
             make = self.client.connection_pool.make_connection
             with self._connecting:
                 lines = self._lines = self._lines or Lines(make)
         return lines
+
+    def _lines_for(self, step: Operation[Any]) -> Lines | None:
+        """Connections to the node that an operation goes to. All of its keys have one slot."""
+        if not self.is_cluster or self.is_users:
+            return self.lines
+        key = step.keys[0] if step.keys else step.args[1] if len(step.args) > 1 else b""
+        return self._node_lines.at(key) if isinstance(key, bytes) and key else None
 
     @property
     def label(self) -> str:
@@ -201,24 +249,27 @@ class Broker:
 
     def send(self, step: Operation[Any], stamp: Stamp) -> Sent | None:
         """Send an Operation and come back without its reply. None, and nothing is sent, where there are no lines."""
-        lines = self.lines
+        lines = self._lines_for(step)
         return None if lines is None else lines.send(_command(step, stamp))
 
     def pack(self, step: Operation[Any], stamp: Stamp) -> Callable[[], Sent] | None:
         """An Operation made ready: calling what is returned sends it. None where there are no lines."""
-        lines = self.lines
+        lines = self._lines_for(step)
         return None if lines is None else partial(lines.send_packed, lines.pack(_command(step, stamp)))
 
     def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
-        lines, open_end = self.lines, None
+        if step.before is not None and self.is_cluster:
+            self._say_before(step)
+        lines, open_end = self._lines_for(step), None
         if lines is not None:
             try:
                 return self._call(lambda *words: lines.send(words).reply(step.meanwhile), step, stamp)
             except Exception as error:
-                if not self.endpoint.resends or was_answered(translate(error, self.label)):
-                    raise
-                open_end = error
-        # Slower, and patient: redis-py connects anew and sends again.
+                if not is_redirected(error):
+                    if not self.endpoint.resends or was_answered(translate(error, self.label)):
+                        raise
+                    open_end = error
+        # Slower, and patient: redis-py connects anew and sends again, on Cluster to wherever it is redirected.
         try:
             return self._call(lambda *words: self.client.execute_command(*words, **RAW), step, stamp)
         except Exception as error:
@@ -226,6 +277,12 @@ class Broker:
                 # That this one was refused does not say that the first one, which nobody answered, was not done.
                 raise open_end from error
             raise
+
+    def _say_before(self, step: Operation[Any]) -> None:
+        words = self.preludes.due(step)
+        if words:
+            self.client.execute_command(*words, **RAW)
+            self.preludes.said(words)
 
     @staticmethod
     def _call(say: Callable[..., Any], step: Operation[Any], stamp: Stamp) -> Any:
@@ -267,6 +324,23 @@ class Broker:
                 lines = self._waiting_lines = self._waiting_lines or Lines(make)
         return lines.send(("BLPOP", *words)).reply()
 
+    def ask(self, questions: Sequence[Sequence[Word]]) -> list[Any]:
+        """Replies to some plain commands that write nothing; on Cluster they may go to any nodes."""
+        if not questions:
+            return []
+        pipe = self.client.pipeline(transaction=False)
+        for words in questions:
+            pipe.execute_command(*words, **RAW)
+        try:
+            replies: list[Any] = pipe.execute()
+        except Exception as error:
+            raise self.failure(error) from error
+        return replies
+
+    def failure(self, error: Exception) -> Exception:
+        """What a failed call to Redis means."""
+        return translate(error, self.label)
+
     def watch(self, step: Watch[T]) -> T:
         """Ask until the answer satisfies, listening for news in between."""
         ends_at = time.monotonic() + step.timeout
@@ -274,7 +348,7 @@ class Broker:
             return self.execute(step.question)
         while True:
             try:
-                with self.listeners.listening() as listener:
+                with self.listeners_at(step.channels[0]).listening() as listener:
                     answer = self._listen_and_ask(listener, step)
                     while True:
                         left = ends_at - time.monotonic()
@@ -293,11 +367,11 @@ class Broker:
                     return answer
 
     def _listen_and_ask(self, listener: Listener, step: Watch[T]) -> T:
-        if listener.takes_questions and not self.is_cluster:
+        if listener.takes_questions:
             try:
                 return step.question.read(listener.subscribe(step.channels, _command(step.question, UNSTAMPED)))
             except Exception as error:
-                if not is_noscript(error):
+                if not (is_noscript(error) or is_redirected(error)):
                     raise
         else:
             listener.subscribe(step.channels)
@@ -305,7 +379,8 @@ class Broker:
 
     def stop_waiting(self) -> None:
         """Close the waiting connections. A `wait` in another thread ends with RedisUnavailable."""
-        self.listeners.close()
+        for listeners in (self._listeners, *self._node_listeners.all()):
+            listeners.close()
         if self._waiting_lines is not None:
             self._waiting_lines.hang_up()
             self._waiting_lines = None
@@ -318,8 +393,10 @@ class Broker:
         """Close the connections that this Broker opened. It opens new ones when it is used again."""
         self.stop_waiting()
         if self._client is not None and not self.is_users:
-            if self._lines is not None:
-                self._lines.hang_up()
+            for lines in (self._lines, *self._node_lines.all()):
+                if lines is not None:
+                    lines.hang_up()
+            self._node_lines = PerNode(lambda: self.client, Lines)
             _hang_up(self._client)
             self._client = self._lines = None
 
@@ -333,6 +410,11 @@ def _hang_up(client: Redis) -> None:
     pool = getattr(client, "connection_pool", None)
     if pool is not None:
         pool.disconnect()  # a client that was given its pool, as ours are, leaves that open
+
+
+def is_redirected(error: Exception) -> bool:
+    """Whether a node of a Cluster says that another one has the keys, or will have."""
+    return type(error).__name__ in ("MovedError", "AskError", "TryAgainError")
 
 
 def is_noscript(error: Exception) -> bool:

@@ -214,6 +214,10 @@ class AsyncBroker:
 
     async def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
         client = await self.client()
+        before = self._broker.preludes.due(step)
+        if before:
+            await client.execute_command(*before, **RAW)
+            self._broker.preludes.said(before)
         if step.script is None:
             return await client.execute_command(*step.args, **RAW)
         words = step.words(stamp)

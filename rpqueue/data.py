@@ -192,9 +192,6 @@ class Data:
                 yield from operation
             else:
                 pipeline.add(put)
-            if not put.index:
-                # On Cluster no script may touch the app's keys, and the dead-letter view still has to find this queue.
-                yield from command(as_is, "ZADD", self.app.keys.app.data_queues, 0, self.queue)
         return ids
 
     def _encoded(self, data: Any, size: int) -> Iterator[list[bytes]]:

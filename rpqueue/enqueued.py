@@ -12,7 +12,7 @@ from .messages import Flags
 from .protocol import moves
 from .protocol.moves import Whereabouts
 from .protocol.operation import Flow, Operation, Watch
-from .signing import Signer
+from .signing import MARK, Signer
 from .states import State
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class EnqueuedTask:
 
     def _told(self, channel: bytes, news: bytes) -> list[Whereabouts] | None:
         """Where it is, when the news are its outcome, as they are when that is short."""
-        return [moves.ended(self.taskid, news)] if news.startswith(b"{") else None
+        return [moves.ended(self.taskid, news)] if news.startswith((b"{", MARK)) else None
 
     def cancel(self) -> bool | int:
         """

@@ -40,6 +40,9 @@ beats          zset    worker id -> last heartbeat, ms                     never
 registry       hash    task name -> JSON: queue and options                never   announce
 memo:SESSION   string  as above, for calls over many queues                60 s    cycle
 =============  ======  ==================================================  ======  =====================
+
+Channels stand beside the keys: ``events:ID`` of a queue for those who wait for a message, and on Cluster ``news`` of an
+app, where its workers hear the names of queues that have work.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from .errors import RefusedName, WrongType
 
@@ -98,6 +102,11 @@ def _encode(text: str) -> bytes:
     return _ENCODED.sub(lambda found: b"%%%02X" % found[0][0], text.encode())
 
 
+def decoded_name(encoded: bytes) -> str:
+    """The name of a queue, from how it stands in its keys."""
+    return unquote_to_bytes(encoded).decode()
+
+
 class QueueKeys(NamedTuple):
     """The keys of one queue: the twelve that a script takes as one block, in this order, and then its stem."""
 
@@ -140,6 +149,17 @@ class QueueKeys(NamedTuple):
         """Number and answer of a session's last call."""
         return self.stem + b"memo:" + session
 
+    @property
+    def listed_in(self) -> bytes:
+        """The app's key that lists the queues of this one's kind."""
+        prefix = self.stem[: self.stem.index(b"{")]
+        return prefix + (b"{app}:data_queues" if self.is_data else b"{app}:queues")
+
+    @property
+    def is_data(self) -> bool:
+        """Whether it is a data queue."""
+        return b"{data:" in self.stem
+
     def outcome(self, message_id: str) -> bytes:
         """What a message ended with."""
         return self.stem + b"outcome:" + message_id.encode()
@@ -157,6 +177,11 @@ class AppKeys(NamedTuple):
     beats: bytes
     registry: bytes
     stem: bytes
+
+    @property
+    def news(self) -> bytes:
+        """The channel on which a Cluster's workers hear which queues have work."""
+        return self.stem + b"news"
 
     def memo(self, session: bytes) -> bytes:
         """Number and answer of a session's last call."""
@@ -184,6 +209,10 @@ class Keys:
         stem = b"%s{%s%s}:" % (self._stem, kind, _encode(queue))
         block = [stem + name.encode() for name in QueueKeys._fields[:12]]
         return QueueKeys._make([*block, stem, queue])
+
+    def tag_of(self, queue: str) -> bytes:
+        """The name of a queue as it stands in its keys; `decoded_name` is the way back."""
+        return _encode(queue)
 
     def lock(self, name: str) -> bytes:
         """The key of a SimpleLock."""

@@ -85,6 +85,10 @@ class Line:
         """2 or 3: the version of RESP that it speaks."""
         return int(getattr(self._connection, "protocol", 2) or 2)
 
+    def fileno(self) -> int:
+        """Of the socket, for `select`; it must be connected."""
+        return int(self._connection._sock.fileno())
+
     def has_news(self, timeout: float) -> bool:
         """Whether something can be read within *timeout* seconds. A connection that is closed is opened anew."""
         return bool(self._connection.can_read(timeout=timeout))

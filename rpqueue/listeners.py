@@ -9,6 +9,7 @@ nothing is missed in between, and one round trip does for both.
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +93,10 @@ class Listener:
             self._take(self._line.receive(pushed=True))
         return self._heard.popleft()
 
+    def fileno(self) -> int:
+        """Of the socket, for `select`."""
+        return self._line.fileno()
+
     def rest(self) -> None:
         """Listen no more. What still comes of these channels is not heard by the next who listens."""
         self._line.send(("UNSUBSCRIBE", *self._channels))
@@ -100,6 +105,18 @@ class Listener:
     def close(self) -> None:
         """Close the connection."""
         self._line.hang_up()
+
+
+def hear_any(listeners: Sequence[Listener], timeout: float) -> News | None:
+    """Wait for news that one of several has, at most *timeout* seconds; None: none had any."""
+    for listener in listeners:
+        news = listener.hear(0)
+        if news is not None:
+            return news
+    if timeout > 0:
+        select.select(listeners, (), (), timeout)
+        return hear_any(listeners, 0)
+    return None
 
 
 def _is_pushed(frame: Any) -> bool:
@@ -140,7 +157,11 @@ class Listeners:
         try:
             return self._idle.pop()
         except IndexError:
-            return Listener(Line(self._make()))
+            return self.make()
+
+    def make(self) -> Listener:
+        """A Listener that the caller keeps, and closes."""
+        return Listener(Line(self._make()))
 
     def close(self) -> None:
         """Close all that are free."""

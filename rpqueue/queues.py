@@ -128,10 +128,10 @@ class Queues(System):
         keys = self.data_keys(name) if is_data else self.task_keys(name)
         index = self.data_index if is_data else self.index
         deleted: int = yield from views.clearing(keys, index, forget=delete)
-        if delete and not index and not any((yield from views.sizes([keys]))[0][:4]):
-            app = self.keys.app  # on Cluster the script cannot unlist it
-            for zset in (app.data_queues,) if is_data else (app.queues, app.ready_queues, app.due_queues):
-                yield from command(as_is, "ZREM", zset, name)
+        if delete and not index and not is_data:
+            # On Cluster it stays listed. A script cannot unlist it in the moment in which it is empty, and a queue that
+            # gets a message in between would never be found again.
+            yield from command(as_is, "ZADD", keys.listed_in, "XX", "inf", name)
         return deleted
 
     def purging(self, grave: State, *, is_data: bool = False, queue: str | None = None) -> Flow[int]:

@@ -17,7 +17,7 @@ from ..signing import Signer, tail_of
 from ..states import State
 from . import scripts
 from .claimed import Claimed
-from .moves import Index, Reason, Rules, Taken, ms, put_back, release
+from .moves import Index, Reason, Rules, Taken, listed, ms, put_back, release
 from .operation import Flow, Operation, Word
 from .views import Buried, giving_back_buried
 
@@ -270,7 +270,10 @@ def bury_new(
     words: list[Word] = [keys.name, tail, reason]
     for message_id, body in messages:
         words += (message_id, body)
-    return Operation(scripts.load("bury_new"), (*keys.block, *index), words, lambda reply: int(reply) / 1000, keys.memo)
+    buried = Operation(
+        scripts.load("bury_new"), (*keys.block, *index), words, lambda reply: int(reply) / 1000, keys.memo
+    )
+    return listed(buried, keys, index)
 
 
 def task_row(message: messages.Leased, body: bytes, limit: int = 0) -> list[Any]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..errors import IdTaken
 from ..keys import QueueKeys
 from ..states import State
 from . import scripts
-from .operation import Operation, Word
+from .operation import Operation, Word, as_is, command
+
+T = TypeVar("T")
 
 Index = tuple[bytes, ...]
 Lease = tuple[str, "int | str"]  #: id and token; an empty token stands for whoever holds the lease
@@ -69,7 +71,7 @@ def enqueue(
         words = [keys.name, tail, *(word for message in messages for word in message)]
         task_index = (index[0], index[1], index[3]) if len(index) > 1 else index
         script = scripts.load("enqueue_ready")
-        return Operation(script, (*keys.entrance, *task_index), words, _instant, keys.memo)
+        return listed(Operation(script, (*keys.entrance, *task_index), words, _instant, keys.memo), keys, index)
     words = [keys.name, str(ms(delay)), tail, "1" if chosen else "0"]
     words += (word for message in messages for word in message)
 
@@ -81,7 +83,15 @@ def enqueue(
             )
         return _instant(reply)
 
-    return Operation(scripts.load("enqueue"), (*keys.block, *index), words, read, keys.memo)
+    return listed(Operation(scripts.load("enqueue"), (*keys.block, *index), words, read, keys.memo), keys, index)
+
+
+def listed(operation: Operation[T], keys: QueueKeys, index: Index) -> Operation[T]:
+    """An operation that may bring the first message of a queue. Without *index*, the queue is listed before."""
+    if not index:
+        score = "0" if keys.is_data else "inf"
+        operation.before = command(as_is, "ZADD", keys.listed_in, "NX", score, keys.name)
+    return operation
 
 
 def ack(keys: QueueKeys, leases: Iterable[Lease]) -> Operation[list[str]]:

@@ -36,7 +36,7 @@ class Stamp(NamedTuple):
 class Operation(Generic[T]):
     """One script call or plain command: what to send, and how to read the reply."""
 
-    __slots__ = ("args", "keys", "meanwhile", "memo", "read", "script")
+    __slots__ = ("args", "before", "keys", "meanwhile", "memo", "read", "script")
 
     def __init__(
         self,
@@ -61,6 +61,8 @@ class Operation(Generic[T]):
         self.args = args
         self.read = read
         self.memo = memo
+        #: A command to carry out first, not long before: what the script cannot do on Cluster.
+        self.before: Operation[Any] | None = None
         #: Something to do while Redis is at work, where that is possible; it must not raise.
         self.meanwhile: Callable[[], None] | None = None
 

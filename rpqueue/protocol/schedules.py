@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..keys import QueueKeys
 from . import scripts
-from .moves import Index
+from .moves import Index, listed
 from .operation import Operation, as_is, command
 
 
@@ -64,4 +64,5 @@ def fire(
         won, stored, now = reply
         return Fired(won == 1, int(stored) if stored else None, now)
 
-    return Operation(scripts.load("fire"), (*keys.block, keys.schedules, *index), (*words, *flags), read)
+    fired = Operation(scripts.load("fire"), (*keys.block, keys.schedules, *index), (*words, *flags), read)
+    return listed(fired, keys, index)

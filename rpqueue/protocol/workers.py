@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..keys import AppKeys
+from ..keys import AppKeys, QueueKeys
 from . import scripts
 from .moves import ms
 from .operation import Operation, Stamp, Word, command
@@ -56,8 +56,8 @@ class Unread(NamedTuple):
     token: int
 
 
-def recall(app: AppKeys, stamp: Stamp) -> Operation[list[Unread]]:
-    """What a dead worker's last round leased."""
+def recall(place: AppKeys | QueueKeys, stamp: Stamp) -> Operation[list[Unread]]:
+    """What a dead worker's last round leased. Its memo is the app's, or on Cluster the queue's."""
 
     def read(reply: list[Any]) -> list[Unread]:
         unread = []
@@ -66,4 +66,4 @@ def recall(app: AppKeys, stamp: Stamp) -> Operation[list[Unread]]:
             unread += [Unread(name.decode(), one.decode(), tokens.get(place, 1)) for place, one in enumerate(ids, 1)]
         return unread
 
-    return Operation(scripts.load("recall"), (app.memo(stamp.session),), (str(stamp.number),), read)
+    return Operation(scripts.load("recall"), (place.memo(stamp.session),), (str(stamp.number),), read)

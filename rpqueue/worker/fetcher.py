@@ -27,13 +27,13 @@ from ..keys import QueueKeys
 from ..lines import Sent
 from ..protocol import moves
 from ..protocol.cycle import Round, cycle
-from ..protocol.operation import Operation, Stamp, as_is, command
+from ..protocol.operation import Operation, Stamp
 from ..system import System
 from .appetite import Appetite
 from .claims import Claim, decode
 from .ledger import Ledger, Stage
 from .patience import FIRST_PAUSE, Patience, Stopped
-from .route import AllQueues, NamedQueues
+from .route import Route
 
 log = logging.getLogger("rpqueue.worker")
 
@@ -48,6 +48,7 @@ class Departed(NamedTuple):
 
     operation: Operation[Round]
     stamp: Stamp
+    queues: Sequence[QueueKeys]  #: that it visits
     acked: list[Claim]
     wanted: int  #: most messages that it claims
     at: float = 0.0  #: monotonic instant before which nothing that it claims was leased
@@ -74,9 +75,7 @@ class Fetcher:
         slots: threads that pull.
     """
 
-    def __init__(
-        self, system: System, route: AllQueues | NamedQueues, ledger: Ledger, patience: Patience, slots: int
-    ) -> None:
+    def __init__(self, system: System, route: Route, ledger: Ledger, patience: Patience, slots: int) -> None:
         self.system = system
         self.route = route
         self.ledger = ledger
@@ -250,9 +249,8 @@ class Fetcher:
         """Stop waiting in Redis. A token that was given to this worker this moment is left for another one."""
         if self._somebody_waits:
             self.patience.broker.stop_waiting()
-            for key in self.route.wake_keys():
-                self.patience.execute(command(as_is, "RPUSH", key, b""))
-                self.patience.execute(command(as_is, "PEXPIRE", key, 60_000))
+            for operation in self.route.farewell():
+                self.patience.execute(operation)
 
     # How it is done.
 
@@ -265,12 +263,12 @@ class Fetcher:
                 if self._buffer or self._quiet.is_set():
                     return
                 brought = self._round(self._wanted())
-                if brought and self.patience.broker.lines is not None:
+                if brought and self.patience.broker.has_lines:
                     self._send_ahead()
         finally:
             with self._change:
                 self._asking -= 1
-        if brought:
+        if brought or not self.route.is_done or (self._ended and not self.route.indexed):
             return
         with self._change:
             self._idle += 1
@@ -335,7 +333,7 @@ class Fetcher:
                 return
             self._blocked_until = time.monotonic() + block
             try:
-                token = self.patience.broker.wait(self.route.wake_keys(), block)
+                token = self.route.wait(self.patience.broker, block)
             except RedisError:
                 # The round that follows says what is wrong, and waits until it is over.
                 self.patience.stopping.wait(FIRST_PAUSE)
@@ -371,7 +369,11 @@ class Fetcher:
 
     def _round(self, wanted: int) -> int:
         """Run a round, or end the one that is under way; under `_rounds`. Returns how many messages it brought."""
-        departed = self._under_way or self._entered(self._load(0 if self._quiet.is_set() else wanted))
+        departed = self._under_way or self._load(0 if self._quiet.is_set() else wanted)
+        if departed is None:
+            return 0
+        if departed is not self._under_way:
+            departed = self._entered(departed)
         self._under_way = departed  # if nothing answers, the same round is tried again, under the same stamp
         reply = self._answer(departed)
         self._under_way = None
@@ -393,7 +395,8 @@ class Fetcher:
         if not self._more or not self.appetite.outgrows(claimed) or self.async_room or self._quiet.is_set():
             return
         departed = self._load(wanted)
-        self._send(departed, lambda: self.patience.broker.send(departed.operation, departed.stamp))
+        if departed is not None:
+            self._send(departed, lambda: self.patience.broker.send(departed.operation, departed.stamp))
 
     def _send(self, departed: Departed, send: Callable[[], Sent | None]) -> None:
         """Send a round and leave its answer for later."""
@@ -406,16 +409,26 @@ class Fetcher:
     def _entered(self, departed: Departed) -> Departed:
         """The same, about to be sent now: written down for whoever has to see to its claims after a death."""
         if departed.wanted:
-            self.ledger.sending(departed.stamp)
+            self.ledger.sending(departed.stamp, "" if self.route.indexed else departed.queues[0].name)
         return departed._replace(at=time.monotonic())
 
-    def _load(self, wanted: int) -> Departed:
-        """A round that carries the acks that there are."""
+    def _load(self, wanted: int) -> Departed | None:
+        """A round that carries the acks that there are; None when there is nothing to say, and nowhere to look."""
         acked = [self._ended.popleft() for _ in range(min(len(self._ended), MOST_ACKS))]  # only rounds pop
         acks: dict[str, list[Claim]] = {}
         for claim in acked:
             acks.setdefault(claim.keys.name, []).append(claim)
-        return self._prepare(wanted, self.route.queues(acks), acks)._replace(acked=acked)
+        queues = self.route.queues(acks, wanted > 0)
+        if not self.route.indexed:
+            acked = self._of_one_queue(acked, queues[0].name if queues else None)
+            if not queues:
+                return None
+        return self._prepare(wanted, queues, acks)._replace(acked=acked)
+
+    def _of_one_queue(self, acked: list[Claim], name: str | None) -> list[Claim]:
+        """Those of that queue; the others wait for a round of their own."""
+        self._ended.extendleft(reversed([claim for claim in acked if claim.keys.name != name]))
+        return [claim for claim in acked if claim.keys.name == name]
 
     def _prepare(self, wanted: int, queues: Sequence[QueueKeys], acks: dict[str, list[Claim]]) -> Departed:
         """A round under a number of its own; under `_rounds`."""
@@ -433,13 +446,12 @@ class Fetcher:
             rules=self.system.task_rules,
         )
         self._session = Stamp(self._session.session, self._session.number + 1)
-        return Departed(operation, self._session, [], wanted)
+        return Departed(operation, self._session, queues, [], wanted)
 
     def _take_in(self, reply: Round, departed: Departed) -> int:
         instant = self._last_round = time.monotonic()
         # Redis told its time somewhere between these two instants.
         self._drift = min(max(self._drift, reply.now - instant), reply.now - departed.at)
-        self._due = reply.due - self._drift if reply.due else 0.0
         for claim in departed.acked:
             self.ledger.remove(claim.record)
         for keys, message_id in reply.stale:
@@ -447,7 +459,7 @@ class Fetcher:
                 "lease ended before the task did; its ack changed nothing",
                 extra={"task_id": message_id, "queue": keys.name},
             )
-        self.route.learn(reply)
+        self._due = self.route.learn(departed.queues, reply, instant)
         ttl = self.system.settings.worker_ttl
         self.appetite.weighed([len(message) for came in reply.claimed for message in came.messages])
         claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes, self.system.signer)

@@ -40,10 +40,11 @@ class Held(NamedTuple):
 
 _RECORD = struct.Struct("<B x H H q d d")  # stage, queue length, id length, token, deadline, ends_at
 _SIZE = _RECORD.size + 2 * LONGEST_NAME
-# The header: session length, order to quit, session, number of the last claim that was sent, and of the last recorded.
-# Each is written alone, for the order to quit has another writer.
-_QUIT_AT, _SESSION_AT, _SENT_AT, _RECORDED_AT, _FIRST = 1, 2, 16, 24, 64
+# The header: session length, order to quit, session, number of the last claim that was sent, and of the last recorded,
+# length and name of the queue. Each is written alone, for the order to quit has another writer.
+_QUIT_AT, _SESSION_AT, _SENT_AT, _RECORDED_AT, _QUEUE_AT = 1, 2, 16, 24, 32
 _NUMBER = struct.Struct("<q")
+_FIRST = _QUEUE_AT + _NUMBER.size + LONGEST_NAME
 
 
 class Ledger:
@@ -66,8 +67,18 @@ class Ledger:
 
     # Written by the worker process.
 
-    def sending(self, stamp: Stamp) -> None:
-        """A claim is on its way: until `recorded`, Redis may have leased what is not written down here."""
+    def sending(self, stamp: Stamp, queue: str = "") -> None:
+        """
+        A claim is on its way: until `recorded`, Redis may have leased what is not written down here.
+
+        Args:
+            stamp: of the round.
+            queue: on Cluster, the queue that it visits, and that its memo belongs to.
+        """
+        if queue:
+            name = queue.encode()
+            _NUMBER.pack_into(self._memory, _QUEUE_AT, len(name))
+            self._memory[_QUEUE_AT + _NUMBER.size : _QUEUE_AT + _NUMBER.size + len(name)] = name
         self._memory[_SESSION_AT : _SESSION_AT + len(stamp.session)] = stamp.session
         self._memory[0] = len(stamp.session)
         _NUMBER.pack_into(self._memory, _SENT_AT, stamp.number)
@@ -121,6 +132,12 @@ class Ledger:
         sent, recorded = (_NUMBER.unpack_from(self._memory, at)[0] for at in (_SENT_AT, _RECORDED_AT))
         session = self._memory[_SESSION_AT : _SESSION_AT + self._memory[0]]
         return Stamp(session, sent) if sent != recorded else None
+
+    @property
+    def queue(self) -> str:
+        """The queue that the last claim visited, on Cluster; else empty."""
+        (length,) = _NUMBER.unpack_from(self._memory, _QUEUE_AT)
+        return self._memory[_QUEUE_AT + _NUMBER.size : _QUEUE_AT + _NUMBER.size + length].decode()
 
     # Orders from the supervisor.
 

@@ -73,7 +73,8 @@ class Undertaker:
         stamp = ledger.unrecorded()
         if stamp is None:
             return []
-        leases = self.broker.execute(recall(self.system.keys.app, stamp))
+        place = self.system.task_keys(ledger.queue) if ledger.queue else self.system.keys.app
+        leases = self.broker.execute(recall(place, stamp))
         return [
             Held(Stage.CLAIMED, lease.queue, lease.id, lease.token, 0.0, 0.0)
             for lease in leases

@@ -43,8 +43,9 @@ class Unparker:
             ]
         next_look = self.INTERVAL
         queues = [self.system.task_keys(name) for name in names]
-        for first in range(0, len(queues), self.AT_ONCE):
-            for keys, parked in broker.execute(moves.parked(queues[first : first + self.AT_ONCE])):
+        at_once = 1 if broker.is_cluster else self.AT_ONCE
+        for first in range(0, len(queues), at_once):
+            for keys, parked in broker.execute(moves.parked(queues[first : first + at_once])):
                 ids = [message_id for message_id, task in parked.items() if task in known]
                 if ids:
                     broker.execute(moves.unpark(keys, self.system.index, ids))

@@ -73,7 +73,7 @@ class Worker:
         self.stopping = threading.Event()
         self.broker = broker = system.broker.prompt()
         self.patience = Patience(broker, self.stopping)
-        self.fetcher = Fetcher(system, route_for(system, self.queues), ledger, self.patience, threads)
+        self.fetcher = Fetcher(system, route_for(system, broker, self.queues), ledger, self.patience, threads)
         self.runner = Runner(system, self.fetcher, self.patience)
         coroutines = Coroutines(self.fetcher, self.runner, system.settings.async_slots)
         self.pool = Threads(self.fetcher, self.runner, coroutines, threads)

@@ -34,6 +34,7 @@ LEVELS = {
     "connections": SERVER,
     "embedded": SERVER,
     "lines": SERVER,
+    "nodes": SERVER,
     "listeners": SERVER,
     "masters": SERVER,
     "sentinels": SERVER,

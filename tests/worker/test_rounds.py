@@ -19,11 +19,11 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     rounds: list[list[int]] = []
     original = fetcher.decode
 
-    def decode(claimed: Any, now: float, limit: int) -> Any:
+    def decode(claimed: Any, *more: Any) -> Any:
         sizes = [len(message) for came in claimed for message in came.messages]
         if sizes:
             rounds.append(sizes)
-        return original(claimed, now, limit)
+        return original(claimed, *more)
 
     monkeypatch.setattr(fetcher, "decode", decode)
     return rounds

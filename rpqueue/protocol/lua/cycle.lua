@@ -20,8 +20,9 @@
 -- Returns {now, stale, claimed, due, ready, hands, spoilt}: stale ids whose ack came too late as {queue number, id}; claimed
 -- messages as {queue number, ids, messages, again}, one for each queue, in order: see pop(); due the next instant (ms) at
 -- which one of these queues needs a hand, or 0; ready and hands up to 16 names in the index: of the most urgent queues with
--- ready messages, and their priority; of queues with due ones; spoilt {queue number, text} of those queues that have a key
--- of a wrong type, 0 for the index: nothing was claimed there, acks may have had no effect, and the others had their turn.
+-- ready messages, and their priority (without index the queue itself, if it has any); of queues with due ones; spoilt
+-- {queue number, text} of those queues that have a key of a wrong type, 0 for the index: nothing was claimed there, acks may
+-- have had no effect, and the others had their turn.
 -- O(acks + (claimed + promoted + reaped) * log(leased)). Begins with a freeing write: works at maxmemory.
 -- Needs: now, queue, check, try, memo, header, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
 local number, worker_ttl, wanted, starting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -83,6 +84,7 @@ if before then
 else
   -- The round before got its answer. Begins with a freeing write, so that any round works at maxmemory.
   redis.call('DEL', memo)
+  if not indexed then redis.call('DEL', queues[1].q.wake) end -- who works here needs no token; see leave()
   local changed = false
   for n, queue in ipairs(queues) do
     changed = try(n, tend, n, queue) or changed
@@ -102,13 +104,15 @@ if indexed then
   ready = try(0, first_ready, index, number) or ready
   local listed, earliest = try(0, first_due, index, now)
   hands, due = listed or hands, earlier(due, earliest)
+elseif some_ready then
+  ready = {queues[1].name, '0'}
 end
 -- A worker that goes to work passes on what it leaves, and the watch over what is due soon.
 local watch = #claimed > 0 and due and due < now + 2000
 if indexed and (#ready > 0 or watch) then
   wake(KEYS[index + 3], ready[1] or '')
 elseif not indexed and watch and not some_ready then
-  wake(queues[1].q.wake, queues[1].name)
+  wake(queues[1].q.wake, queues[1].name, true)
 end
 local told = {}
 for n, text in pairs(spoilt) do told[#told + 1] = {n, text} end

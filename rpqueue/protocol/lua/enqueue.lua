@@ -61,11 +61,10 @@ if #fresh > 0 then
       -- Known from its first message on, even if that is not due yet.
       redis.pcall('ZADD', KEYS[14], 'NX', 'inf', name)
       if delay > 0 then index_due(name, 14, now + delay) else index_ready(name, 14, true) end
-      wake(KEYS[17], name)
     elseif KEYS[14] then
       redis.pcall('ZADD', KEYS[14], 0, name)
     end
-    wake(q.wake, name)
+    wake_workers(q, name, KEYS[17])
   end
 end
 remember(memo, number, now)

@@ -45,7 +45,7 @@ if was_empty then
   elseif KEYS[6] then
     redis.pcall('ZADD', KEYS[6], 0, name)
   end
-  wake(KEYS[4], name)
+  wake(KEYS[4], name, not KEYS[6])
 end
 remember(KEYS[5], number, now)
 return now

@@ -44,8 +44,7 @@ redis.pcall('HINCRBY', q.stats, 'errors', 1)
 publish(q, '', 'done 1')
 if verdict == 'ready' or verdict == 'scheduled' then
   reindex(q, ARGV[10], 14)
-  if KEYS[17] then wake(KEYS[17], ARGV[10]) end
-  wake(q.wake, ARGV[10])
+  wake_workers(q, ARGV[10], KEYS[17])
 end
 remember(memo, number, verdict)
 return verdict

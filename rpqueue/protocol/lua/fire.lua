@@ -37,7 +37,6 @@ if redis.call('HSETNX', q.messages, id, string.format('1 %.0f', now) .. tail .. 
   redis.call('RPUSH', q.ready, id)
   redis.pcall('HINCRBY', q.stats, 'seen', 1)
   reindex(q, name, 14)
-  if KEYS[17] then wake(KEYS[17], name) end
-  wake(q.wake, name)
+  wake_workers(q, name, KEYS[17])
 end
 return {1, next_slot, now}

@@ -15,7 +15,6 @@ if #ids > 0 then
   redis.call('ZREM', q.scheduled, unpack(ids))
   redis.call('RPUSH', q.ready, unpack(ids))
   reindex(q, name, 13)
-  if KEYS[16] then wake(KEYS[16], name) end
-  wake(q.wake, name)
+  wake_workers(q, name, KEYS[16])
 end
 return #ids

@@ -76,11 +76,10 @@ end
 local ready
 due, ready = reindex(q, name, 14, due)
 if ready then
-  if KEYS[17] then wake(KEYS[17], name) end
-  wake(q.wake, '')
+  wake_workers(q, name, KEYS[17])
 elseif due and due < now + 2000 and (got or leaving) then
   -- Who goes passes on the watch over what is due soon. Those who wait look again every 2 s, by themselves.
-  wake(q.wake, '')
+  wake(q.wake, '', not KEYS[17])
 end
 got = got or {{}, {}, {}}
 return {now, got[1], got[2], got[3], due or 0}

@@ -24,8 +24,7 @@ end
 if moved > 0 then
   local _, ready = reindex(q, name, 13)
   if ready then
-    if KEYS[16] then wake(KEYS[16], name) end
-    wake(q.wake, name)
+    wake_workers(q, name, KEYS[16])
   end
 end
 return {available, invisible}

@@ -37,8 +37,7 @@ if #back > 0 then
   redis.pcall('HINCRBY', q.stats, place == 'ready' and 'done' or 'purged', -#back)
   if place == 'ready' then
     reindex(q, name, 14)
-    if KEYS[17] then wake(KEYS[17], name) end
-    wake(q.wake, name)
+    wake_workers(q, name, KEYS[17])
   end
   remember(memo, number, back)
 end

@@ -27,7 +27,6 @@ end
 if #moved > 0 then
   redis.pcall('HINCRBY', q.stats, 'redriven', #moved)
   reindex(q, name, 13)
-  if KEYS[16] then wake(KEYS[16], name) end
-  wake(q.wake, name)
+  wake_workers(q, name, KEYS[16])
 end
 return moved

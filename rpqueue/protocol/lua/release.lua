@@ -45,8 +45,7 @@ for i = #ids, 1, -1 do
 end
 if #answer > 0 then
   reindex(q, name, 14)
-  if KEYS[17] then wake(KEYS[17], name) end
-  wake(q.wake, name)
+  wake_workers(q, name, KEYS[17])
   remember(memo, number, answer)
 end
 return answer

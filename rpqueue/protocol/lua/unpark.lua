@@ -19,7 +19,6 @@ for i = #ARGV, 2, -1 do
 end
 if moved > 0 then
   reindex(q, name, 13)
-  if KEYS[16] then wake(KEYS[16], name) end
-  wake(q.wake, name)
+  wake_workers(q, name, KEYS[16])
 end
 return moved

@@ -15,7 +15,7 @@ local function leave(queues, first, now)
     earliest = earlier(earliest, due)
     if ready then
       some_ready = true
-      wake(queue.q.wake, queue.name)
+      wake(queue.q.wake, queue.name, not KEYS[first])
     end
   end
   return earliest, some_ready
