@@ -2,7 +2,7 @@
 -- at every node; the text is the queue's name as it stands in its keys.
 local function tell_workers(list)
   local stem, queue = string.match(list, '^(.*){tasks:(.*)}:wake$')
-  if stem then redis.call('PUBLISH', stem .. '{app}:news', queue) end
+  if stem then redis.pcall('PUBLISH', stem .. '{app}:news', queue) end
 end
 
 -- Leave a token for one waiting worker or consumer, unless one lies there. Waiting takes the token, never a message, so
