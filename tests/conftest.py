@@ -1,8 +1,14 @@
-"""Servers, clients, and a look at what each test leaves behind."""
+"""
+Servers, clients, and a look at what each test leaves behind.
+
+``RPQUEUE_TEST_SERVER=cluster`` has all tests that share a server run on a cluster of six instead; those that are about
+what a cluster has not, or that take a server of their own, are skipped then.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +18,11 @@ import redis
 
 from rpqueue import App
 from tests import servers
+from tests.cluster.nodes import Cluster
 from tests.servers import FLAVOURS, Server
+
+#: Whether the tests run on a cluster.
+ON_CLUSTER = os.environ.get("RPQUEUE_TEST_SERVER") == "cluster"
 
 # `prefix:{tag}:kind` and whatever follows. A tag holds no braces.
 KEY = re.compile(r"[^{}]*:\{[^{}]*\}:(?P<kind>[^:]+)")
@@ -26,14 +36,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 metafunc.parametrize(name, FLAVOURS, indirect=True)
 
 
-@pytest.fixture(scope="session")
-def shared_servers() -> Iterator[Callable[[str], Server]]:
-    """One server per flavour and test process, started when first asked for."""
-    running: dict[str, Server] = {}
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = item.get_closest_marker("one_server")
+        if ON_CLUSTER and marker is not None:
+            item.add_marker(pytest.mark.skip(reason=f"on a cluster: {marker.args[0]}"))
 
-    def server_of(flavour: str) -> Server:
+
+@pytest.fixture(scope="session")
+def shared_servers() -> Iterator[Callable[[str], Server | Cluster]]:
+    """One server, or cluster, per flavour and test process, started when first asked for."""
+    running: dict[str, Server | Cluster] = {}
+
+    def server_of(flavour: str) -> Server | Cluster:
         if flavour not in running:
-            running[flavour] = Server(flavour)
+            running[flavour] = Cluster(flavour) if ON_CLUSTER else Server(flavour)
         return running[flavour]
 
     yield server_of
@@ -58,6 +75,9 @@ def start_server() -> Iterator[Callable[..., Server]]:
     """
     with contextlib.ExitStack() as stack:
 
+        if ON_CLUSTER:
+            pytest.skip("on a cluster: about one server of its own")
+
         def start(flavour: str | None = None, **options: Any) -> Server:
             server = Server(installed(flavour or default_flavour()), **options)
             stack.callback(server.close)
@@ -75,7 +95,7 @@ def own_server(request: pytest.FixtureRequest, start_server: Callable[..., Serve
 @pytest.fixture
 def redis_client(server: Server) -> Iterator[redis.Redis]:
     """A client, bytes in and out, of a shared server that is empty. Looks for leaks afterwards."""
-    with contextlib.closing(redis.Redis(host=server.host, port=server.port)) as client:
+    with contextlib.closing(server.client()) as client:
         client.flushall()
         yield client
         leaks = leaked_keys(client)
