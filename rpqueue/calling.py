@@ -177,8 +177,9 @@ class Calling(System):
         names = yield from command(as_is, "ZRANGE", self.keys.app.queues, 0, -1)
         queues = [self.keys.tasks(name.decode()) for name in names]
         found: dict[str, Any] = {}
-        for first in range(0, len(queues), 100):
-            some = queues[first : first + 100]
+        abreast = 1 if self.broker.is_cluster else 100
+        for first in range(0, len(queues), abreast):
+            some = queues[first : first + abreast]
             missing = [taskid for taskid in ids if taskid not in found]
             places = [(taskid, queue.outcome(taskid)) for taskid in missing for queue in some]
             if places:
