@@ -16,7 +16,7 @@ from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client
 from .lines import Lines, Sent
 from .listeners import Listener, Listeners
 from .nodes import PerNode
-from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, run
+from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, encoded, run
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -271,7 +271,7 @@ class Broker:
                     open_end = error
         # Slower, and patient: redis-py connects anew and sends again, on Cluster to wherever it is redirected.
         try:
-            return self._call(lambda *words: self.client.execute_command(*words, **RAW), step, stamp)
+            return self._call(lambda *words: self.client.execute_command(*encoded(words), **RAW), step, stamp)
         except Exception as error:
             if open_end is not None and was_answered(translate(error, self.label)):
                 # That this one was refused does not say that the first one, which nobody answered, was not done.

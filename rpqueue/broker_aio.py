@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from .broker import RAW, Broker, is_noscript, translate, was_answered
 from .connections import LONGEST_BLOCK, awaited_twin, command_client, waiting_client
 from .errors import RpqueueError
-from .protocol.operation import Flow, Operation, Stamp, Watch, run_async
+from .protocol.operation import Flow, Operation, Stamp, Watch, encoded, run_async
 from .together import Command, Together, ended, is_one_by_one, outcomes, transaction
 from .waiting_aio import Lines, News
 
@@ -219,8 +219,8 @@ class AsyncBroker:
             await client.execute_command(*before, **RAW)
             self._broker.preludes.said(before)
         if step.script is None:
-            return await client.execute_command(*step.args, **RAW)
-        words = step.words(stamp)
+            return await client.execute_command(*encoded(step.args), **RAW)
+        words = encoded(step.words(stamp))
         try:
             return await client.execute_command("EVALSHA", step.script.sha, *words, **RAW)
         except Exception as error:

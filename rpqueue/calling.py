@@ -10,7 +10,7 @@ from . import tasks
 from .enqueued import EnqueuedTask as Enqueued
 from .enqueued import result_in
 from .errors import UnknownTask, did_you_mean
-from .keys import name_text
+from .keys import name_text, text_of
 from .pipelines import Pipeline, current
 from .protocol.operation import Flow, as_is, command
 from .system import System
@@ -175,7 +175,7 @@ class Calling(System):
         """What `results` says to Redis."""
         ids = [name_text(taskid, "taskid") for taskid in taskids]
         names = yield from command(as_is, "ZRANGE", self.keys.app.queues, 0, -1)
-        queues = [self.keys.tasks(name.decode()) for name in names]
+        queues = [self.keys.tasks(text_of(name)) for name in names]
         found: dict[str, Any] = {}
         abreast = 1 if self.broker.is_cluster else 100
         for first in range(0, len(queues), abreast):

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from . import messages
 from .connections import LONGEST_BLOCK
 from .errors import RefusedInput, WrongType
-from .keys import QueueKeys, name_text
+from .keys import QueueKeys, name_text, text_of
 from .messages import Flags
 from .pipelines import current
 from .protocol import data as protocol
 from .protocol import moves, views
 from .protocol.data import Catch, Items
-from .protocol.moves import Index, Lease, Rules
+from .protocol.moves import Index, Lease, Reason, Rules
 from .protocol.operation import Flow, Wait, Watch, as_is, command
 from .puts import Put
 from .states import State
@@ -33,6 +33,8 @@ log = logging.getLogger("rpqueue.data")
 
 #: Most items of one `Data.get_data`.
 MOST_ITEMS = 1000
+#: Seconds for which an item that only a newer rpqueue can read is out of the way of others.
+NEWER_DELAY = 5.0
 #: Most items that one call to Redis puts; Lua cannot unpack many more.
 MOST_PUT = 3000
 
@@ -275,7 +277,8 @@ class Data:
                 lease_for, self.app.settings.max_message_bytes, self.app.signer, are_tasks=self.is_tasks
             )
             if unreadable and lease_for >= 0:
-                yield from self._quarantining(unreadable, lease_for)
+                yield from self._putting_off([one for one in unreadable if one.version], lease_for, haul.now)
+                yield from self._quarantining([one for one in unreadable if not one.version], lease_for)
             if lease_for < 0 and len(found) < wanted and len(haul.messages) == ask < MOST_ITEMS:
                 ask = min(wanted + len(unreadable), MOST_ITEMS)  # look past what nobody can read
                 continue
@@ -293,12 +296,31 @@ class Data:
         """Leave everything as if `get_data` had not been called: its caller went away before it had the items."""
         return catch.giving_back(self.keys, self._index, self._rules)
 
+    def _putting_off(self, newer: list[protocol.Unreadable], lease_for: float, now: float) -> Flow[None]:
+        """Leave what only a newer rpqueue can read to one; no attempt is used."""
+        if not newer:
+            return
+        log.warning(
+            "queue %s: %d messages were written by a newer rpqueue, and are left for one; the first is %r: %s",
+            *(self.queue, len(newer), newer[0].id, newer[0].error),
+        )
+        if not lease_for:
+            taken = [one.taken(now + NEWER_DELAY) for one in newer]
+            yield from moves.put_back(self.keys, self._index, State.SCHEDULED, taken)
+        elif self.is_tasks:
+            names = [(text_of(one.id), one.token, messages.parking_name(one.version)) for one in newer]
+            yield from moves.park(self.keys, names)
+        else:
+            leases: list[tuple[str, int | str, Reason]] = [(text_of(one.id), one.token, "interrupted") for one in newer]
+            yield from moves.release(self.keys, self._index, leases, self._rules, delay=NEWER_DELAY)
+
     def _quarantining(self, unreadable: list[protocol.Unreadable], lease_for: float) -> Flow[None]:
         for one in unreadable:
             log.warning("queue %s: message %r goes to the dead letters: %s", self.queue, one.id, one.error)
         # What was taken for good is no longer in Redis, and comes back with its bytes.
         said = [(one.id, one.token if lease_for else "", one.message, _record(one.error)) for one in unreadable]
-        yield from protocol.quarantine(self.keys, self._index, said)
+        if said:
+            yield from protocol.quarantine(self.keys, self._index, said)
 
     def _catching_dead(self, wanted: int, is_peek: bool, ends_at: float) -> Flow[Catch]:
         while True:
@@ -324,8 +346,8 @@ class Data:
             return [self.keys]
         known = self.app.keys.app
         names = yield from command(as_is, "ZRANGE", known.queues if self.is_tasks else known.data_queues, 0, -1)
-        keys_of = self.app.task_keys if self.is_tasks else self.app.data_keys
-        return [keys_of(name) for name in names]
+        keys_of = self.app.keys.tasks if self.is_tasks else self.app.keys.data
+        return [keys_of(text_of(name)) for name in names]
 
     # What is leased.
 

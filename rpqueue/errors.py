@@ -13,7 +13,8 @@ RpqueueError
 ├── NoLock                  the lock is held by somebody else, or no longer by you
 ├── StaleLease              the lease ended before this call; somebody else may hold it now
 ├── Undecodable             ValueError: bytes in Redis that are no message of this library, or too large
-│   └── BadSignature            what was signed by none of SIGNING_KEYS, for something else, or not at all
+│   ├── BadSignature            what was signed by none of SIGNING_KEYS, for something else, or not at all
+│   └── NewerMessage            a message in a form that only a newer rpqueue reads; it is left for one
 ├── NotEnqueued             the call is not in its queue: its pipeline has not sent it, or could not
 ├── TaskFailed              the task ended without a result; `.error` says how
 │   └── TaskLost                its worker died, and it may be run at most once
@@ -96,6 +97,14 @@ class Undecodable(RpqueueError, ValueError):
 
 class BadSignature(Undecodable):
     """A message or an outcome without a signature that fits it. Nothing of it was decoded."""
+
+
+class NewerMessage(Undecodable):
+    """A message in a form that only a newer rpqueue can read. It is as it was, and waits for one."""
+
+    def __init__(self, message: str, version: int = 0) -> None:
+        super().__init__(message)
+        self.version = version  #: of its form
 
 
 class NotEnqueued(RpqueueError):

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from .keys import QueueKeys
+from .keys import QueueKeys, text_of
 from .messages import seconds
 from .protocol import schedules, views
 from .protocol.operation import Flow, Watch, as_is, command
@@ -192,7 +192,7 @@ class Flushing(System):
     def _listing(self, ledger: Ledger, force_delayed: bool, waits_for_running: bool) -> Flow[None]:
         """Put down which messages to wait for, and make scheduled ones ready if asked to."""
         names = yield from command(as_is, "ZRANGE", self.keys.app.queues, 0, -1)
-        queues = [self.task_keys(name) for name in names]
+        queues = [self.keys.tasks(text_of(name)) for name in names]
         sizes = yield from views.sizing(queues, 1 if self.broker.is_cluster else views.CHUNK)
         for keys, size in zip(queues, sizes, strict=True):
             if not (size.ready or size.leased or (force_delayed and size.scheduled)):
@@ -216,7 +216,7 @@ class Flushing(System):
     def _recurring_in(self, keys: QueueKeys) -> Flow[set[str]]:
         """The names of all schedules that fire into a queue."""
         names = yield from command(as_is, "HKEYS", keys.schedules)
-        return {name.decode() for name in names}
+        return {text_of(name) for name in names}
 
     def _firing(self) -> Flow[None]:
         """Fire every recurring task of this process whose schedule a worker has begun."""

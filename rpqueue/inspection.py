@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import messages
 from .enqueued import status_of
 from .errors import BadSignature, RefusedInput, Undecodable, did_you_mean
-from .keys import QueueKeys, name_text
+from .keys import QueueKeys, name_text, text_of, wire
 from .messages import Flags
 from .protocol import moves, views
 from .protocol.moves import Whereabouts
@@ -93,6 +93,7 @@ class MessageView:
     error: dict[str, Any] | None  #: what its worker recorded of its last failure
     outcome: dict[str, Any] | None  #: what it ended with, as long as that is kept
     undecodable: str | None  #: its bytes as text, when they cannot be read
+    raw: bytes | None  #: its bytes as they are, when they cannot be read; in JSON as base64
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Inspection:
         listed = yield from command(as_is, "ZRANGE", self.app.keys.app.queues, 0, -1, "WITHSCORES")
         scores = [float(score) for _, score in _pairs(listed)]
         priorities = [None if math.isinf(score) else score for score in scores]
-        tasks = [self.app.task_keys(name) for name, _ in _pairs(listed)]
+        tasks = [self.app.keys.tasks(text_of(name)) for name, _ in _pairs(listed)]
         data: list[QueueKeys] = yield from self.app.queues_of(is_data=True)
         sizes: list[views.Sizes] = yield from views.sizing([*tasks, *data], self.app.queues_per_call)
         rows = zip([*tasks, *data], [*priorities, *(None for _ in data)], sizes, strict=True)
@@ -145,7 +146,7 @@ class Inspection:
         now = int(seconds) + int(micros) / 1_000_000
         heard = {worker_id: float(beat) / 1000 for worker_id, beat in _pairs(beats)}
         found = [
-            self._worker(worker_id.decode(), info, now - heard[worker_id])
+            self._worker(text_of(worker_id), info, now - heard[worker_id])
             for worker_id, info in (told.items() if isinstance(told, dict) else _pairs(told))
             if worker_id in heard  # else it has just left
         ]
@@ -291,14 +292,15 @@ class Inspection:
         return dict(counts.most_common())
 
     def _message(self, keys: QueueKeys, where: Whereabouts) -> MessageView:
-        kind: Kind = "tasks" if keys == self.app.task_keys(keys.name) else "data"
+        kind: Kind = "tasks" if keys == self.app.keys.tasks(keys.name) else "data"
         available_at, lease, attempts, flags = 0.0, 0.0, 1, Flags(0)
         name, args, kwargs, item, undecodable = "", list[Any](), dict[str, Any](), None, None
         if where.message:
             header = where.message.partition(b"|")[0]
             try:
                 available_at, lease, attempts, flags = messages.parse_header(header)
-                body = self.app.signer.body_of(keys.stem, where.id.encode(), where.message)
+                messages.check_version(header)
+                body = self.app.signer.body_of(keys.stem, wire(where.id), where.message)
                 if kind == "tasks":
                     name, args, kwargs = messages.decode_task(body)
                 else:
@@ -328,6 +330,7 @@ class Inspection:
             error=_record(where.error),
             outcome=self._outcome(keys, where),
             undecodable=undecodable,
+            raw=None if undecodable is None else where.message,
         )
 
     def _outcome(self, keys: QueueKeys, where: Whereabouts) -> dict[str, Any] | None:

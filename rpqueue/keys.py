@@ -18,7 +18,8 @@ dead           zset    id -> died, ms; dead-lettered                       never
 lost           zset    id -> lost, ms; its at-most-once worker died        never   bury
 failed         zset    id -> failed, ms; given up, and not dead-lettered   never   bury (bounded)
 errors         hash    id -> "reason at|JSON of its last error"            never   fail, bury
-parked         hash    id -> task name that no worker here knew            never   park, unpark
+parked         hash    id -> task name that no worker here knew, or the    never   park, unpark
+                       version of a message that was too new for it
 stats          hash    seen, done, ... -> count since the queue began      never   every move
 schedules      hash    schedule name -> next slot, ms                      never   fire
 wake           list    at most one token: "there is work"                  60 s    enqueue, claim
@@ -48,6 +49,7 @@ app, where its workers hear the names of queues that have work.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -98,8 +100,28 @@ def name_text(value: str | bytes, what: str) -> str:
     return text
 
 
+def are_names(found: Sequence[bytes]) -> bool:
+    """Whether all of these, ids or names out of Redis, are such as `name_text` lets in."""
+    try:
+        b" ".join(found).decode()
+    except UnicodeDecodeError:
+        return False
+    sizes = [len(name) for name in found]
+    return min(sizes, default=1) > 0 and max(sizes, default=1) <= LONGEST_NAME
+
+
+def text_of(found: bytes) -> str:
+    """A name or id out of Redis as text. Bytes that are no UTF-8 become lone surrogates, as in names of files."""
+    return found.decode("utf-8", "surrogateescape")
+
+
+def wire(text: str) -> bytes:
+    """The bytes that `text_of` made *text* of."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _encode(text: str) -> bytes:
-    return _ENCODED.sub(lambda found: b"%%%02X" % found[0][0], text.encode())
+    return _ENCODED.sub(lambda found: b"%%%02X" % found[0][0], wire(text))
 
 
 def decoded_name(encoded: bytes) -> str:
@@ -162,7 +184,7 @@ class QueueKeys(NamedTuple):
 
     def outcome(self, message_id: str) -> bytes:
         """What a message ended with."""
-        return self.stem + b"outcome:" + message_id.encode()
+        return self.stem + b"outcome:" + wire(message_id)
 
 
 class AppKeys(NamedTuple):

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from .keys import wire
+
 _hiredis_pack: Callable[..., bytes] | None
 try:
     from hiredis import pack_command as _hiredis_pack
@@ -30,7 +32,7 @@ LONG_IDLE = 1.0
 def _joined(command: Sequence[Any]) -> bytes:
     parts = [b"*%d\r\n" % len(command)]
     for word in command:
-        text = word if isinstance(word, bytes) else str(word).encode()
+        text = word if isinstance(word, bytes) else wire(str(word))
         parts += (b"$%d\r\n" % len(text), text, b"\r\n")
     return b"".join(parts)
 
@@ -59,9 +61,12 @@ class Line:
         last = command[-1]  # a body, where there are bodies
         if isinstance(last, (bytes, str)) and len(last) > LARGE_WORD:
             return (_joined(command),)
-        if _hiredis_pack is not None:
-            return (_hiredis_pack(tuple(command)),)
-        packed: Sequence[bytes] = self._connection.pack_command(*command)
+        try:
+            if _hiredis_pack is not None:
+                return (_hiredis_pack(tuple(command)),)
+            packed: Sequence[bytes] = self._connection.pack_command(*command)
+        except UnicodeEncodeError:  # a name that somebody else made: see text_of()
+            return (_joined(command),)
         return packed
 
     def send_packed(self, packed: Sequence[bytes]) -> None:

@@ -5,21 +5,35 @@ A message is one hash field: ``header|body``. The header is text that Lua can sp
 where something differs from the default ``VERSION AVAILABLE_AT LEASE ATTEMPTS FLAGS``: milliseconds, milliseconds, a
 count and the sum of the `Flags`. Enqueue writes the instant, by Redis's clock. The body is JSON that nothing but its
 reader parses, so a value leaves as it came. A task's body is ``[name, args, kwargs]``; a data item's is the item.
+
+These five words mean the same in every version, so that scripts of any version can schedule, lease, reap and bury any
+message. Words that follow are let be. A version that is greater than ours says that we cannot run it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntFlag
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .errors import MessageTooLarge, RefusedInput, Undecodable, UnserializableValue, WrongType
+from .errors import MessageTooLarge, NewerMessage, RefusedInput, Undecodable, UnserializableValue, WrongType
+from .keys import text_of
 
 #: Version of the wire format, the first word of every header.
 VERSION = 1
+#: How a header of ours begins; and how long one is that says nothing but version and instant, the rest having its
+#: defaults, while instants have 13 digits: from 2001 to 2286.
+PLAIN_START = b"%d " % VERSION
+PLAIN_LENGTH = len(PLAIN_START) + 13
+#: No number has more than 15 digits, which is what Lua holds exactly.
+_HEADER = re.compile(rb"([1-9]\d{0,8}) (\d{1,15})(?: (\d{1,15}) (\d{1,15}) (\d{1,15})(?: [^|]*)?)?")
+#: What a message that is too new is parked as.
+_NEWER = "version "
 #: Bytes that bodies may have on average to be decoded together: joining larger ones costs more than it saves.
 _SMALL = 4096
 #: Characters from which on it pays to look whether a text needs any quoting inside, and what may need it in ASCII
@@ -29,6 +43,7 @@ _CONTROLS = bytes([*range(32), 127])
 #: Stands between bodies that are decoded together. No body can hold it, so none reaches into its neighbour.
 _MARK = os.urandom(8).hex()
 _BETWEEN = f',"{_MARK}",'.encode()
+_LARGEST = sys.float_info.max
 #: Types without anything inside.
 _SCALARS = {str, int, float, bool, type(None)}
 #: Bytes that a body may have when a setting does not say otherwise.
@@ -42,6 +57,9 @@ class Flags(IntFlag):
     WATCHED = 2  #: publish its start and its end: somebody may wait for it
     CHOSEN_ID = 4  #: the id was chosen by a user and may be used again: see counts in enqueue.lua
     DELAYED = 8  #: it was scheduled for later, so its start can be late
+
+
+_ALL_FLAGS = sum(Flags)
 
 
 class Leased(NamedTuple):
@@ -75,17 +93,46 @@ def header_tail(lease: float = 0, attempts: int = 1, flags: int = 0) -> str:
 
 
 def parse_header(header: bytes) -> tuple[float, float, int, Flags]:
-    """``(available_at, lease, attempts, flags)`` of a header without its bar."""
-    words = header.split(b" ")
+    """``(available_at, lease, attempts, flags)`` of a header without its bar, whatever its version."""
+    return _parse(header)[1:]
+
+
+def _parse(header: bytes) -> tuple[int, float, float, int, Flags]:
+    found = _HEADER.fullmatch(header)
+    if found is None:
+        raise Undecodable(f"message header: expected 'VERSION AVAILABLE_AT ...', got {header[:80]!r}")
+    version, available_at, lease, attempts, flags = (int(word or 0) for word in found.groups())
+    return version, available_at / 1000, lease / 1000, attempts if found[4] else 1, Flags(flags & _ALL_FLAGS)
+
+
+def check_version(header: bytes) -> None:
+    """Raise NewerMessage when only a newer rpqueue can read the body that follows."""
+    version = _parse(header)[0]
+    if version > VERSION:
+        raise NewerMessage(
+            f"message version: expected {VERSION} or less, got {version}; a newer rpqueue wrote it, and can read it",
+            version,
+        )
+
+
+def parking_name(version: int) -> str:
+    """What a message of a newer form is parked as, in place of the name of its task."""
+    return f"{_NEWER}{version}"
+
+
+def can_read(parked_as: str) -> bool:
+    """Whether a message was parked as too new for somebody, and is not too new for us."""
+    version = parked_as.removeprefix(_NEWER)
+    return version != parked_as and version.isdecimal() and len(version) < 10 and int(version) <= VERSION
+
+
+def is_text(name: str) -> bool:
+    """Whether UTF-8 can carry it. JSON can hold half characters, and no name has any."""
     try:
-        version = int(words[0])
-        available_at = int(words[1]) / 1000
-        lease, attempts, flags = (int(words[2]) / 1000, int(words[3]), int(words[4])) if len(words) > 2 else (0, 1, 0)
-    except (ValueError, IndexError, OverflowError) as error:
-        raise Undecodable(f"message header: expected 'VERSION AVAILABLE_AT ...', got {header[:80]!r}") from error
-    if version != VERSION:
-        raise Undecodable(f"message version: expected {VERSION}, got {version}; a newer rpqueue wrote it")
-    return available_at, lease, attempts, Flags(flags)
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Headers:
@@ -95,23 +142,25 @@ class Headers:
         self._known: dict[bytes, tuple[float, int, Flags]] = {b"": (0.0, 1, Flags(0))}
 
     def terms(self, header: bytes) -> tuple[float, int, Flags]:
-        """``(lease, attempts, flags)``, as `parse_header`."""
-        is_usual = header[:2] == b"1 " and header[2:15].isdigit() and len(header) >= 15
-        tail = header[15:]
+        """``(lease, attempts, flags)``; NewerMessage as `check_version`, Undecodable as `parse_header`."""
+        instant, tail = header[len(PLAIN_START) : PLAIN_LENGTH], header[PLAIN_LENGTH:]
+        is_usual = header.startswith(PLAIN_START) and instant.isdigit() and len(instant) == 13
         if is_usual and tail in self._known:
             return self._known[tail]
         _, lease, attempts, flags = parse_header(header)
+        check_version(header)
         if is_usual:
             self._known[tail] = lease, attempts, flags
         return lease, attempts, flags
 
 
 def split(message_id: bytes, token: int, message: bytes) -> Leased:
-    """A claimed message from its parts; Undecodable when the header is none."""
+    """A claimed message from its parts; Undecodable when the header is none, NewerMessage when the body is."""
     header, bar, body = message.partition(b"|")
     if not bar:
         raise Undecodable(f"message {message_id!r}: expected 'header|body', got {message[:80]!r}")
-    return Leased(message_id.decode("utf-8", "backslashreplace"), token, *parse_header(header), body)
+    check_version(header)
+    return Leased(text_of(message_id), token, *parse_header(header), body)
 
 
 def encode(value: Any, what: str, limit: int = MAX_MESSAGE_BYTES) -> bytes:
@@ -213,6 +262,13 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if -_LARGEST <= number <= _LARGEST:
+        return number
+    raise ValueError(f"{text[:40]} is more than a float can hold")
+
+
 def _encoder(quote: Callable[[str], str]) -> Callable[[Any], str]:
     """
     What json.dumps() with our options does; *quote* makes JSON of a str.
@@ -261,7 +317,7 @@ def _with_long_texts(value: Any) -> str:
 _to_json = _encoder(json.encoder.encode_basestring_ascii)
 _long_to_json = _encoder(_quote_long)
 # json.loads() with options makes a new one for every call.
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _short(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import messages
 from .errors import RefusedInput, Undecodable, WrongType
-from .keys import QueueKeys, name_text
+from .keys import QueueKeys, name_text, text_of
 from .protocol import data, moves, views
 from .protocol.moves import Whereabouts
 from .protocol.operation import Flow, Operation, as_is, command
@@ -72,7 +72,7 @@ class Queues(System):
     def queues_of(self, is_data: bool) -> Flow[list[QueueKeys]]:
         """The keys of all queues of one kind."""
         names = yield from self.data_queues() if is_data else self.task_queues()
-        return [self.data_keys(name) if is_data else self.task_keys(name) for name in names]
+        return [self.keys.data(name) if is_data else self.keys.tasks(name) for name in names]
 
     def queue_sizes(self, conn: Redis | None = None) -> list[tuple[str, int, int]]:
         """
@@ -303,4 +303,4 @@ def row_count(value: Any, what: str, *, least: int = 1, most: int = MOST_ROWS) -
 
 
 def _texts(reply: list[bytes]) -> list[str]:
-    return [text.decode() for text in reply]
+    return [text_of(text) for text in reply]

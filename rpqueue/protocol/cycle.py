@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..keys import AppKeys, QueueKeys
+from ..keys import AppKeys, QueueKeys, text_of
 from . import scripts
 from .claimed import Claimed
 from .moves import Rules, ms
@@ -137,12 +137,12 @@ def cycle(
         now, stale, claimed, due, ready, hands, spoilt = reply
         return Round(
             now / 1000,
-            [(queues[number - 1], message_id.decode()) for number, message_id in stale],
+            [(queues[number - 1], text_of(message_id)) for number, message_id in stale],
             [Claimed(queues[number - 1], *columns) for number, *columns in claimed],
             due / 1000,
-            [(ready[at].decode(), float(ready[at + 1])) for at in range(0, len(ready), 2)],
-            [name.decode() for name in hands],
-            {queues[number - 1].name if number else "": text.decode(errors="replace") for number, text in spoilt},
+            [(text_of(ready[at]), float(ready[at + 1])) for at in range(0, len(ready), 2)],
+            [text_of(name) for name in hands],
+            {queues[number - 1].name if number else "": text_of(text) for number, text in spoilt},
         )
 
     return Operation(scripts.load("cycle"), (*keys, *outcomes), words, read, memo)

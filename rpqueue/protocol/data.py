@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from .. import messages
-from ..errors import BadSignature, RefusedInput, Undecodable
-from ..keys import QueueKeys
+from ..errors import BadSignature, NewerMessage, RefusedInput, Undecodable
+from ..keys import LONGEST_NAME, QueueKeys, are_names, text_of, wire
 from ..signing import Signer, tail_of
 from ..states import State
 from . import scripts
@@ -68,9 +68,9 @@ class Catch(NamedTuple):
         if self.haul is None or self.lease_for < 0:
             return
         # What could not be decoded is buried by now.
-        mine = [row for row in self.haul.claimed.rows() if row[0].decode("utf-8", "backslashreplace") in self.items]
+        mine = [row for row in self.haul.claimed.rows() if text_of(row[0]) in self.items]
         if mine and self.lease_for > 0:
-            leases: list[tuple[str, int | str, Reason]] = [(row[0].decode(), row[1], "unstarted") for row in mine]
+            leases: list[tuple[str, int | str, Reason]] = [(text_of(row[0]), row[1], "unstarted") for row in mine]
             yield from release(keys, index, leases, rules)
         elif mine:
             taken = [
@@ -87,6 +87,15 @@ class Unreadable(NamedTuple):
     token: int
     message: bytes
     error: Undecodable
+
+    @property
+    def version(self) -> int:
+        """Of the newer form that it has; 0: it has none."""
+        return self.error.version if isinstance(self.error, NewerMessage) else 0
+
+    def taken(self, at: float) -> Taken:
+        """The message, taken out for good, to be put back as due *at* (epoch seconds)."""
+        return Taken(self.id, self.message, f"{self.token + 1} 0 0 0", at)
 
 
 class Haul(NamedTuple):
@@ -117,6 +126,10 @@ class Haul(NamedTuple):
         found, unreadable = Items(ends_at=ends_at), []
         for message_id, token, message, _ in self.claimed.rows():
             try:
+                if not are_names([message_id]):
+                    raise Undecodable(
+                        f"message id: expected 1 to {LONGEST_NAME} bytes of UTF-8, got {message_id[:80]!r}"
+                    )
                 leased = messages.split(message_id, token, message)
                 body = signer.body_of(self.claimed.keys.stem, message_id, message)
                 value = task_row(leased, body, limit) if are_tasks else messages.decode(body, "item", limit)
@@ -146,10 +159,12 @@ class Haul(NamedTuple):
             return None
         try:
             for header in headers:
-                messages.parse_header(header)
-            ids = [message_id.decode() for message_id in self.claimed.ids]
-        except ValueError:  # Undecodable, or an id that is no UTF-8
+                messages.check_version(header)
+        except Undecodable:
             return None
+        if not are_names(self.claimed.ids):
+            return None
+        ids = [message_id.decode() for message_id in self.claimed.ids]
         items = Items(zip(ids, values, strict=True), ends_at=ends_at)
         items.tokens = dict.fromkeys(ids, self.claimed.token)
         for place, (token, _) in self.claimed.tokens_and_tries().items():
@@ -285,8 +300,8 @@ def dead_task_row(letter: Buried, signer: Signer) -> list[Any]:
     """The same of a dead task; of bytes that are none, an empty name and them as the argument."""
     where = letter.where
     try:
-        message = messages.split(where.id.encode(), 0, where.message)
-        return task_row(message, signer.body_of(letter.queue.stem, where.id.encode(), where.message))
+        message = messages.split(wire(where.id), 0, where.message)
+        return task_row(message, signer.body_of(letter.queue.stem, wire(where.id), where.message))
     except Undecodable:
         return [where.id, "", [where.message], {}, 0.0]
 
@@ -305,8 +320,8 @@ def dead_item_row(letter: Buried, signer: Signer) -> list[Any]:
     try:
         if where.error:
             extra["error"] = messages.decode(where.error, "error record")
-        message = messages.split(where.id.encode(), 0, where.message)
-        body = signer.body_of(letter.queue.stem, where.id.encode(), where.message)
+        message = messages.split(wire(where.id), 0, where.message)
+        body = signer.body_of(letter.queue.stem, wire(where.id), where.message)
         put_at, item = message.available_at, messages.decode(body)
     except Undecodable:
         extra["message"] = where.message

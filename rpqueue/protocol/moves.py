@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..errors import IdTaken
-from ..keys import QueueKeys
+from ..keys import QueueKeys, text_of
 from ..states import State
 from . import scripts
 from .operation import Operation, Word, as_is, command
@@ -42,7 +42,7 @@ def _instant(reply: Any) -> float:
 
 
 def _texts(reply: list[bytes]) -> list[str]:
-    return [text.decode() for text in reply]
+    return [text_of(text) for text in reply]
 
 
 def enqueue(
@@ -103,7 +103,7 @@ def ack(keys: QueueKeys, leases: Iterable[Lease]) -> Operation[list[str]]:
         words += [word for message_id, token in leases if token != 1 for word in (message_id, str(token))]
 
     def read(late: list[bytes]) -> list[str]:
-        not_held = {message_id.decode() for message_id in late}
+        not_held = {text_of(message_id) for message_id in late}
         return [message_id for message_id, _ in leases if message_id not in not_held]
 
     return Operation(scripts.load("ack"), keys.block, words, read, keys.memo)
@@ -150,7 +150,7 @@ def release(
         words += (message_id, str(token), reason)
 
     def read(reply: list[list[bytes]]) -> dict[str, str]:
-        return {message_id.decode(): place.decode() for message_id, place in reply}
+        return {text_of(message_id): place.decode() for message_id, place in reply}
 
     return Operation(scripts.load("release"), (*keys.block, *index), words, read, keys.memo)
 
@@ -192,12 +192,12 @@ class Taken(NamedTuple):
     id: bytes | str
     message: bytes
     counts: str = ""  #: what stood in the queue's `counts`
-    at: float = 0.0  #: epoch seconds at which it was buried, if it was
+    at: float = 0.0  #: epoch seconds at which it was buried, or is due
     last: bytes = b""  #: what stood in the queue's `errors`
 
 
 def put_back(keys: QueueKeys, index: Index, place: State, messages: Iterable[Taken]) -> Operation[list[str]]:
-    """Put messages back to where they were, ready or buried, in this order. Returns the ids that are there again."""
+    """Put messages back, ready, scheduled or buried, in this order. Returns the ids that are there again."""
     words: list[Word] = [keys.name, place.value]
     for one in messages:
         words += (one.id, one.message, one.counts, f"{one.at * 1000:.3f}", one.last)
@@ -247,9 +247,17 @@ def ended(message_id: str, outcome: bytes) -> Whereabouts:
     return Whereabouts(message_id, State.DONE, 0.0, 0.0, 0, 0, 0, b"", "", b"", outcome)
 
 
+def numbers_of(counts: bytes) -> tuple[int, int, int]:
+    """``(failures, crashes, interruptions)`` as stored; what cannot be read counts as none, as in the scripts."""
+    words = counts.split(b" ")
+    if len(words) != 4 or not all(word.isdigit() and len(word) <= 15 for word in words):
+        return 0, 0, 0
+    return int(words[1]), int(words[2]), int(words[3])
+
+
 def _whereabouts(message_id: str, now: float, row: list[bytes]) -> Whereabouts:
     state, at, counts, message, last, outcome = row
-    _, failures, crashes, interruptions = (int(word) for word in (counts or b"1 0 0 0").split())
+    failures, crashes, interruptions = numbers_of(counts)
     reason, _, error = last.partition(b"|")
     return Whereabouts(
         message_id,
@@ -260,7 +268,7 @@ def _whereabouts(message_id: str, now: float, row: list[bytes]) -> Whereabouts:
         crashes,
         interruptions,
         message,
-        reason.partition(b" ")[0].decode(),
+        text_of(reason.partition(b" ")[0]),
         error,
         outcome,
     )

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from ..keys import wire
+
 if TYPE_CHECKING:
     from .scripts import Script
 
@@ -163,6 +165,12 @@ async def run_async(flow: Flow[R], execute: Callable[[Any], Awaitable[Any]]) -> 
 def command(read: Callable[[Any], T], *words: Word) -> Operation[T]:
     """A plain Redis command as an Operation."""
     return Operation(None, (), words, read)
+
+
+def encoded(words: Sequence[Word]) -> list[Word]:
+    """Words for a client that may encode text in its own way, and would refuse names that somebody else made."""
+    # Not the first one: redis-py's cluster client reads it as text.
+    return [words[0], *(wire(word) if isinstance(word, str) else word for word in words[1:])]
 
 
 def as_is(reply: Any) -> Any:

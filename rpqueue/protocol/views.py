@@ -10,10 +10,10 @@ import heapq
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..keys import AppKeys, QueueKeys
+from ..keys import AppKeys, QueueKeys, text_of
 from ..states import State
 from . import scripts
-from .moves import Index, Taken, Whereabouts, put_back, whereabouts
+from .moves import Index, Taken, Whereabouts, numbers_of, put_back, whereabouts
 from .operation import Flow, Operation, Word
 
 #: Queues whose sizes one call asks for, and whose graves one call looks into.
@@ -128,15 +128,15 @@ def purge(keys: QueueKeys, grave: State, ids: Sequence[str] = (), limit: int = B
 
 
 def _texts(reply: list[bytes]) -> list[str]:
-    return [text.decode() for text in reply]
+    return [text_of(text) for text in reply]
 
 
 def _row(message_id: bytes, state: State, row: Sequence[bytes], now: float) -> Whereabouts:
     at, counts, message, last = row
-    _, failures, crashes, interruptions = (int(word) for word in (counts or b"1 0 0 0").split())
+    failures, crashes, interruptions = numbers_of(counts)
     reason, _, error = last.partition(b"|")
     return Whereabouts(
-        message_id.decode("utf-8", "backslashreplace"),
+        text_of(message_id),
         state,
         float(at) / 1000,
         now,
@@ -144,17 +144,17 @@ def _row(message_id: bytes, state: State, row: Sequence[bytes], now: float) -> W
         crashes,
         interruptions,
         message,
-        reason.partition(b" ")[0].decode(),
+        text_of(reason.partition(b" ")[0]),
         error,
         b"",
     )
 
 
-def oldest(graves: Sequence[bytes], limit: int) -> Operation[list[tuple[int, int, str]]]:
+def oldest(graves: Sequence[bytes], limit: int) -> Operation[list[tuple[float, int, str]]]:
     """``(at in ms, number of the grave, id)`` of the *limit* messages that were buried first, oldest first."""
 
-    def read(reply: list[list[Any]]) -> list[tuple[int, int, str]]:
-        return [(int(float(at)), number - 1, message_id.decode()) for number, message_id, at in reply]
+    def read(reply: list[list[Any]]) -> list[tuple[float, int, str]]:
+        return [(float(at), number - 1, text_of(message_id)) for number, message_id, at in reply]
 
     return Operation(scripts.load("oldest"), graves, (str(limit),), read)
 
@@ -163,7 +163,7 @@ def finding_oldest(
     queues: Sequence[QueueKeys], grave: State, limit: int, chunk: int = CHUNK
 ) -> Flow[list[tuple[QueueKeys, str]]]:
     """The *limit* messages of all *queues* that were buried first, oldest first: ``(queue, id)``."""
-    found: list[list[tuple[int, int, str]]] = []
+    found: list[list[tuple[float, int, str]]] = []
     for number, some in enumerate(chunks(queues, chunk)):
         rows = yield from oldest([getattr(queue, grave.value) for queue in some], limit)
         found.append([(at, number * chunk + place, message_id) for at, place, message_id in rows])
@@ -259,7 +259,7 @@ def unfinished(keys: QueueKeys) -> Operation[Unfinished]:
     """What waits and runs at one instant."""
 
     def read(reply: list[list[bytes]]) -> Unfinished:
-        return Unfinished(*([message_id.decode() for message_id in place] for place in reply))
+        return Unfinished(*([text_of(message_id) for message_id in place] for place in reply))
 
     return Operation(scripts.load("unfinished"), keys.block, (), read)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..keys import AppKeys, QueueKeys
+from ..keys import AppKeys, QueueKeys, text_of
 from . import scripts
 from .moves import ms
 from .operation import Operation, Stamp, Word, command
@@ -63,7 +63,7 @@ def recall(place: AppKeys | QueueKeys, stamp: Stamp) -> Operation[list[Unread]]:
         unread = []
         for name, _, ids, again in reply:
             tokens = dict(zip(again[::3], again[1::3], strict=True))
-            unread += [Unread(name.decode(), one.decode(), tokens.get(place, 1)) for place, one in enumerate(ids, 1)]
+            unread += [Unread(text_of(name), text_of(one), tokens.get(place, 1)) for place, one in enumerate(ids, 1)]
         return unread
 
     return Operation(scripts.load("recall"), (place.memo(stamp.session),), (str(stamp.number),), read)

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadSignature, RpqueueError, Undecodable
 from ..keys import QueueKeys
-from ..messages import Flags, Headers, decode_each, decode_task
+from ..messages import PLAIN_LENGTH, PLAIN_START, Flags, Headers, decode_each, decode_task
 from ..protocol.claimed import Claimed
 from ..signing import MARK, NO_KEYS, Signer, tail_of
 
 if TYPE_CHECKING:
     from ..tasks import Task
 
-#: Length of a header that says nothing but version and instant; the rest has its defaults then.
-_PLAIN = len(b"1 1700000000000")
 NO_FLAGS = Flags(0)
 
 
@@ -71,8 +69,9 @@ class Claim:
     @property
     def attempts_left(self) -> int:
         """Runs that are left, this one included: by the call's own count, by deliveries, or as the task says."""
-        if "_attempts" in self.kwargs:
-            return int(self.kwargs["_attempts"])
+        told = self.kwargs.get("_attempts")
+        if type(told) is int:
+            return told
         if self.is_repeatable or self.task is None:
             return self.attempts - self.attempt + 1
         return self.task.attempts
@@ -94,11 +93,12 @@ def decode(claimed: list[Claimed], now: float, limit: int, signer: Signer = NO_K
         signer: checks signatures, before anything of a body is decoded.
     """
     claims, bodies, headers = [], [], Headers()
+    start, at, plain = PLAIN_START, len(PLAIN_START), PLAIN_LENGTH
     for some in claimed:
         for message_id, token, message, tries in some.rows():
             claim = Claim(some.keys, message_id.decode(), token, tries + 1)
             header, _, body = message.partition(b"|")
-            if len(header) != _PLAIN or not header.startswith(b"1 ") or not header[2:].isdigit():
+            if len(header) != plain or not header.startswith(start) or not header[at:].isdigit():
                 try:
                     lease, claim.attempts, claim.flags = headers.terms(header)
                     claim.deadline = now + lease if lease else 0.0

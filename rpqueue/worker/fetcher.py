@@ -34,6 +34,7 @@ from .claims import Claim, decode
 from .ledger import Ledger, Stage
 from .patience import FIRST_PAUSE, Patience, Stopped
 from .route import Route
+from .strays import Complaints, bury, sort_out
 
 log = logging.getLogger("rpqueue.worker")
 
@@ -102,6 +103,7 @@ class Fetcher:
         self._last_round = 0.0
         self._under_way: Departed | None = None
         self._more = False  #: the last round left messages behind
+        self._complaints = Complaints()
         self._session = patience.broker.sessions.take()
         self._change = threading.Condition()  # guards what stands above
         self._rounds = threading.Lock()
@@ -220,7 +222,7 @@ class Fetcher:
             by_queue.setdefault(claim.keys.name, []).append(claim)
         for held in by_queue.values():
             leases: list[tuple[str, int | str, moves.Reason]] = [(claim.id, claim.token, "unstarted") for claim in held]
-            self.patience.execute(moves.release(held[0].keys, self.system.index, leases, self.system.task_rules))
+            self.patience.say(moves.release(held[0].keys, self.system.index, leases, self.system.task_rules), {})
             for claim in held:
                 self.dropped(claim)
 
@@ -250,7 +252,7 @@ class Fetcher:
         if self._somebody_waits:
             self.patience.broker.stop_waiting()
             for operation in self.route.farewell():
-                self.patience.execute(operation)
+                self.patience.say(operation, None)
 
     # How it is done.
 
@@ -462,7 +464,12 @@ class Fetcher:
         self._due = self.route.learn(departed.queues, reply, instant)
         ttl = self.system.settings.worker_ttl
         self.appetite.weighed([len(message) for came in reply.claimed for message in came.messages])
-        claims = decode(reply.claimed, reply.now, self.system.settings.max_message_bytes, self.system.signer)
+        if reply.spoilt:
+            self._complaints.tell(reply.spoilt)
+        claimed, strays = sort_out(reply.claimed)
+        if strays:
+            bury(self.system, self.patience, strays)
+        claims = decode(claimed, reply.now, self.system.settings.max_message_bytes, self.system.signer)
         for claim in claims:
             ends_at = departed.at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
             claim.record = self.ledger.add(

@@ -8,7 +8,7 @@ import threading
 from typing import TypeVar
 
 from ..broker import Broker
-from ..errors import RedisError, RedisUnavailable
+from ..errors import RedisError, RedisUnavailable, RedisUnsuitable
 from ..protocol.operation import Operation, Stamp
 
 T = TypeVar("T")
@@ -40,8 +40,14 @@ class Patience:
         """
         The operation's result, however long Redis is away.
 
+        Args:
+            operation: what to do.
+            stamp: of a caller that keeps the operation for later when this one raises; None: it is stamped here.
+
         Raises:
             Stopped: the worker stops, and Redis is away.
+            RedisUnsuitable: a key is of a wrong type, and there is no *stamp*: waiting for somebody to mend it would
+                keep the caller from all other queues.
         """
         own = stamp or self.broker.sessions.take()
         pause, failed = FIRST_PAUSE, False
@@ -51,6 +57,9 @@ class Patience:
             try:
                 result = self.broker.execute(operation, own)
             except RedisError as error:
+                if stamp is None and isinstance(error, RedisUnsuitable):
+                    self.broker.sessions.give_back(own)
+                    raise
                 if not failed:
                     what = "does not answer" if isinstance(error, RedisUnavailable) else "refuses"
                     log.error("Redis %s; trying until it is well again: %s", what, error)
@@ -64,3 +73,11 @@ class Patience:
                 if stamp is None:
                     self.broker.sessions.give_back(own)
                 return result
+
+    def say(self, operation: Operation[T], otherwise: T) -> T:
+        """As `execute`; *otherwise*, and a line in the log, when a key is of a wrong type."""
+        try:
+            return self.execute(operation)
+        except RedisUnsuitable as error:
+            log.error("what was held comes back when its lease ends: %s", error)
+            return otherwise

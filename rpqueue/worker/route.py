@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ..broker import Broker
-from ..keys import QueueKeys
+from ..keys import QueueKeys, text_of
 from ..protocol.cycle import Round
 from ..protocol.operation import Operation, as_is, command
 from ..system import System
@@ -88,7 +88,7 @@ class AllQueues:
     def woken(self, token: bytes | None) -> None:
         """The token is the queue's name."""
         if token:
-            name = token.decode()
+            name = text_of(token)
             self._hints = [*self._hints, name]
             if name not in self._lately:
                 self._lately.append(name)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .. import messages
-from ..errors import RpqueueError
+from ..errors import NewerMessage, RpqueueError, Undecodable
 from ..protocol import moves
 from ..running import enter, leave
 from ..system import System
@@ -94,13 +94,20 @@ class Runner:
     def _resolve(self, claim: Claim) -> Task[..., Any] | None:
         """The claim's task; None when it cannot run here, which is seen to."""
         if claim.error is not None:
-            self._quarantine(claim, claim.error)
+            self._set_aside(claim, claim.error)
             return None
         task = self._registry.get(claim.name)
         if task is None or task.function is None:
-            self._park(claim)
+            self._park(claim, "no task of that name is known here; the message is parked until a worker knows it")
             return None
         return task
+
+    def _set_aside(self, claim: Claim, error: RpqueueError) -> None:
+        if isinstance(error, NewerMessage):
+            claim.name = messages.parking_name(error.version)
+            self._park(claim, "a newer rpqueue wrote the message; it is parked until one is here")
+        else:
+            self._quarantine(claim, error)
 
     def _start(self, task: Task[..., Any], claim: Claim) -> float:
         """Write down that it runs, and since when. Returns that instant."""
@@ -138,7 +145,7 @@ class Runner:
         now = self.fetcher.now()
         delay = min(task.retry_delay, max(claim.deadline - now, 0.0)) if claim.is_repeatable else 0.0
         record = json.dumps(self._error_record(claim, error, now - seconds, now)).encode()
-        verdict = self.patience.execute(
+        verdict = self.patience.say(
             moves.fail(
                 claim.keys,
                 self.system.index,
@@ -146,7 +153,8 @@ class Runner:
                 self.system.task_rules,
                 delay=delay,
                 error=record,
-            )
+            ),
+            "kept",
         )
         self.fetcher.dropped(claim)
         log.error(
@@ -169,20 +177,24 @@ class Runner:
     def _quarantine(self, claim: Claim, error: RpqueueError) -> None:
         record = json.dumps({"exception": type(error).__name__, "message": str(error), "host": self._host}).encode()
         lease = (claim.id, claim.token)
-        self.patience.execute(
-            moves.fail(claim.keys, self.system.index, lease, self.system.task_rules, error=record, reason="undecodable")
+        self.patience.say(
+            moves.fail(
+                claim.keys, self.system.index, lease, self.system.task_rules, error=record, reason="undecodable"
+            ),
+            "kept",
         )
         self.fetcher.dropped(claim)
         log.error(
             "message cannot be decoded; it is in the dead-letter queue", extra={**_fields(claim), "error": str(error)}
         )
 
-    def _park(self, claim: Claim) -> None:
-        self.patience.execute(moves.park(claim.keys, [(claim.id, claim.token, claim.name)]))
+    def _park(self, claim: Claim, why: str) -> None:
+        if not messages.is_text(claim.name):
+            self._quarantine(claim, Undecodable("task name: expected text that UTF-8 can carry"))
+            return
+        self.patience.say(moves.park(claim.keys, [(claim.id, claim.token, claim.name)]), [])
         self.fetcher.dropped(claim)
-        log.warning(
-            "no task of that name is known here; the message is parked until a worker knows it", extra=_fields(claim)
-        )
+        log.warning(why, extra=_fields(claim))
 
 
 def _fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Protocol
 
-from ..errors import RedisError
+from ..errors import RedisDenied, RedisError, RedisUnsuitable
 
 log = logging.getLogger("rpqueue.worker")
 
@@ -28,8 +28,9 @@ class Duties:
         services: ticked in this order when due at the same time.
     """
 
-    #: Seconds after which services try again when one could not reach Redis; and after which one that failed does.
-    AWAY, PAUSE = 0.3, 1.0
+    #: Seconds after which services try again when one could not reach Redis; after which one that failed does; and one
+    #: that Redis refused.
+    AWAY, PAUSE, REFUSED = 0.3, 1.0, 3.0
 
     def __init__(self, *services: Service) -> None:
         self.is_away = False  #: Redis did not answer the last service
@@ -51,6 +52,10 @@ class Duties:
             pause = service.tick()
             self.is_away = False
             return pause
+        except (RedisUnsuitable, RedisDenied) as error:
+            # Of this duty's keys and commands alone; the others can go on.
+            log.error("a duty cannot be done: %s", error, extra={"duty": type(service).__name__})
+            return self.REFUSED
         except RedisError as error:
             if not self.is_away:
                 log.warning("a duty could not reach Redis: %s", error, extra={"duty": type(service).__name__})

@@ -1,10 +1,12 @@
-"""Unparker: puts parked messages back when this process knows their task."""
+"""Unparker: puts parked messages back when this process knows their task, or can read what was too new for another."""
 
 from __future__ import annotations
 
 import logging
 
 from ..broker import Broker
+from ..keys import text_of
+from ..messages import can_read
 from ..protocol import moves
 from ..protocol.operation import as_is, command
 from ..system import System
@@ -39,14 +41,14 @@ class Unparker:
         names = self.queues
         if names is None:
             names = [
-                name.decode() for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))
+                text_of(name) for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))
             ]
         next_look = self.INTERVAL
-        queues = [self.system.task_keys(name) for name in names]
+        queues = [self.system.keys.tasks(name) for name in names]
         at_once = 1 if broker.is_cluster else self.AT_ONCE
         for first in range(0, len(queues), at_once):
             for keys, parked in broker.execute(moves.parked(queues[first : first + at_once])):
-                ids = [message_id for message_id, task in parked.items() if task in known]
+                ids = [message_id for message_id, task in parked.items() if task in known or can_read(task)]
                 if ids:
                     broker.execute(moves.unpark(keys, self.system.index, ids))
                     next_look = self.SOON

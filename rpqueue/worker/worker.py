@@ -149,8 +149,8 @@ class Worker:
             by_queue.setdefault(claim.keys.name, []).append((claim.id, claim.token, reason))
         for queue, leases in by_queue.items():
             keys = self.system.task_keys(queue)
-            went = self.patience.execute(
-                moves.release(keys, self.system.index, leases, self.system.task_rules, delay=0)
+            went = self.patience.say(
+                moves.release(keys, self.system.index, leases, self.system.task_rules, delay=0), {}
             )
             log.warning("tasks did not end in time and were given up", extra={"queue": queue, "went": went})
 

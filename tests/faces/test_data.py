@@ -478,7 +478,7 @@ def test_what_was_looked_at_holds_no_lease(app: App) -> None:
 
 @pytest.mark.any_server
 @pytest.mark.parametrize("vis_timeout", [0, MINUTE])
-@pytest.mark.parametrize("message", [GARBAGE, b"1 1|{nope", b"1 1|NaN", b"2 1|5", b"\xff\x00|", b""])
+@pytest.mark.parametrize("message", [GARBAGE, b"1 1|{nope", b"1 1|NaN", b"0 1|5", b"\xff\x00|", b""])
 def test_garbage_goes_to_the_dead_letters_and_the_rest_comes_back(
     app: App, redis_client: redis.Redis, vis_timeout: float, message: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -491,6 +491,51 @@ def test_garbage_goes_to_the_dead_letters_and_the_rest_comes_back(
     assert redis_client.hget(queue.keys.messages, "garbage") == message
     [row] = app.Data("numbers", is_dead=True).get_data().values()
     assert (row[0], row[2], row[3]["reason"], row[3]["message"]) == ("garbage", None, "undecodable", message)
+
+
+@pytest.mark.parametrize("vis_timeout", [0, MINUTE])
+def test_what_only_a_newer_version_reads_is_put_off_and_uses_no_attempt(
+    app: App, redis_client: redis.Redis, vis_timeout: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = app.Data("numbers", vis_timeout=vis_timeout)
+    queue.put_data([1])
+    message = b"2 1700000000000 0 3 1 word|5"
+    put_unheard(queue, message, "newer")
+    put_unheard(queue, GARBAGE, "garbage")
+    queue.put_data([2])
+    assert values(queue.get_data(4)) == [1, 2]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert redis_client.hget(queue.keys.messages, "newer") == message
+    assert redis_client.hget(queue.keys.counts, "newer").split()[1:3] == [b"0", b"0"]
+    [(_, due)] = redis_client.zrange(queue.keys.scheduled, 0, -1, withscores=True)
+    seconds, _ = redis_client.time()
+    assert 3 < due / 1000 - seconds < 7
+    assert list(app.Data("numbers", is_dead=True).get_data(5)) == ["garbage"]
+
+
+def test_looking_sees_past_what_only_a_newer_version_reads(app: App) -> None:
+    queue = app.Data("numbers")
+    put_unheard(queue, b"2 1700000000000|5", "newer")
+    queue.put_data([1])
+    assert values(queue.get_data(1, vis_timeout=-1)) == [1]
+    assert queue.currently_available() == (2, 0)
+
+
+@pytest.mark.parametrize("vis_timeout", [0, MINUTE])
+@pytest.mark.parametrize("message_id", [b"\xff\xfe", b"", b"x" * 513, b"\xed\xa0\x80"])
+def test_an_item_under_an_id_that_none_can_have_is_dead_lettered_as_it_is(
+    app: App, redis_client: redis.Redis, vis_timeout: float, message_id: bytes
+) -> None:
+    queue = app.Data("numbers", vis_timeout=vis_timeout)
+    put_unheard(queue, b"1 1700000000000|5", message_id)
+    queue.put_data([1])
+    assert values(queue.get_data(4)) == [1]
+    assert redis_client.zrange(queue.keys.dead, 0, -1) == [message_id]
+    assert redis_client.hget(queue.keys.messages, message_id) == b"1 1700000000000|5"
+    [(found, row)] = app.Data("numbers", is_dead=True).get_data(5).items()
+    assert found.encode("utf-8", "surrogateescape") == message_id
+    assert row[2:3] == [5]
+    assert redis_client.exists(queue.keys.messages) == bool(vis_timeout)
 
 
 @pytest.mark.parametrize("vis_timeout", [-1, 0, MINUTE])

@@ -191,3 +191,10 @@ def test_a_thousand_leases_in_one_call(queue: Queue) -> None:
     cycle(queue, wanted=1000)
     assert len(release(queue, *((id, 1, "unstarted") for id in ids))) == 1000
     assert queue.state()["ready"] == ids
+
+
+def test_what_was_not_started_goes_back_even_if_nobody_can_read_it(queue: Queue) -> None:
+    queue.given(leased={"a": (MINUTE, 1)})
+    queue.client.hset(queue.keys.messages, "a", "no header")
+    assert release(queue, ("a", 1, "unstarted")) == [["a", "ready"]]
+    assert queue.state()["ready"] == ["a"]

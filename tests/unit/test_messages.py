@@ -15,10 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rpqueue.errors import MessageTooLarge, RefusedInput, Undecodable, UnserializableValue, WrongType
+from rpqueue.errors import MessageTooLarge, NewerMessage, RefusedInput, Undecodable, UnserializableValue, WrongType
 from rpqueue.messages import (
     MAX_MESSAGE_BYTES,
     Flags,
+    Headers,
+    can_read,
     decode,
     decode_task,
     encode,
@@ -26,6 +28,7 @@ from rpqueue.messages import (
     header_tail,
     new_id,
     new_ids,
+    parking_name,
     parse_header,
     seconds,
     split,
@@ -194,6 +197,9 @@ def test_a_body_over_the_limit_is_not_even_parsed() -> None:
         b"[" * 100_000,
         b"[" * 100_000 + b"]" * 100_000,
         b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b"1e400",
+        b"[-1E999]",
+        b"9" * 400 + b".5",
         b"9" * 5_000,
         b"[-" + b"9" * 5_000 + b"]",
         b"[]".decode().encode("utf-16"),
@@ -273,6 +279,17 @@ def test_whatever_differs_from_the_default_makes_a_tail(part: dict[str, Any]) ->
         b"1 1 " + b"9" * 400 + b" 1 1",
         b"1 " + b"9" * 5_000,
         b"\xff \xff",
+        # What int() takes and Lua does not.
+        b"+1 1500",
+        b"01 1500",
+        b"0 1500",
+        b"1 +5",
+        b"1 1_0",
+        b"1 -5",
+        b"1 1500\n",
+        b" 1 1500",
+        "1 \u0661".encode(),
+        b"1 1500 2000 3 1more",
     ],
     ids=lambda header: repr(header[:20]),
 )
@@ -287,9 +304,29 @@ def test_no_bytes_make_a_header_crash(header: bytes) -> None:
         parse_header(header)
 
 
-def test_a_header_of_a_newer_version_is_undecodable() -> None:
-    with pytest.raises(Undecodable, match=r"^message version: expected 1, got 2; a newer rpqueue wrote it"):
-        parse_header(b"2 1500")
+def test_a_header_of_a_newer_version_is_read_and_its_body_is_not() -> None:
+    assert parse_header(b"2 1500 2000 3 1 more") == (1.5, 2.0, 3, Flags.USE_DEAD)
+    with pytest.raises(NewerMessage, match=r"^message version: expected 1 or less, got 2; a newer rpqueue") as caught:
+        split(b"abc", 7, b"2 1500|[]")
+    assert caught.value.version == 2
+
+
+def test_what_an_older_version_parked_is_told_from_the_names_of_tasks() -> None:
+    assert parking_name(2) == "version 2"
+    assert [can_read(one) for one in ("version 1", "version 0", "version 2", "version", "version x", "one")] == [
+        *[True, True, False, False, False, False]
+    ]
+    assert not can_read("version " + "1" * 5000)
+
+
+@pytest.mark.parametrize("header", [b"1 1500 2000 3 1 more words", b"1 1500 2000 3 1 "])
+def test_further_words_of_a_header_are_let_be(header: bytes) -> None:
+    assert parse_header(header) == (1.5, 2.0, 3, Flags.USE_DEAD)
+    assert Headers().terms(header) == (2.0, 3, Flags.USE_DEAD)
+
+
+def test_flags_that_a_newer_version_knows_are_let_be() -> None:
+    assert parse_header(b"1 1500 0 1 %d" % (2**40 + 2))[3] == Flags.WATCHED
 
 
 def test_a_message_is_split_at_its_first_bar() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rpqueue.inspection import Inspection
 from tests.servers import wait_until
 from tests.worker.harness import SOON, Bench
 
@@ -69,7 +70,7 @@ def test_beside_a_worker_that_does_not_know_it_parking_costs_no_attempt(bench: B
     [
         b"",
         b"no header",
-        b'2 1700000000000|["note",["x"],{}]',
+        b'0 1700000000000|["note",["x"],{}]',
         b'1 1700000000000 5|["note",["x"],{}]',
         b"1 1700000000000|",
         b"1 1700000000000|{",
@@ -116,11 +117,27 @@ def unread(request: pytest.FixtureRequest) -> Bench:
     return bench
 
 
-def test_a_message_of_a_newer_version_says_so(bench: Bench) -> None:
-    bench.task("note")
+@pytest.mark.parametrize("tail", [b"", b" 0 1 0 word", b" 60000 3 1 word"])
+def test_a_message_of_a_newer_version_is_parked_and_uses_no_attempt(bench: Bench, tail: bytes) -> None:
+    note = bench.task("note")
+    worker = bench.start()
+    message = b"2 1700000000000" + tail + b'|["note",["x"],{"and":"more"}]'
+    put(bench, message)
+    note.execute("next")
+    bench.until_noted("ran", "next")
+    keys = bench.app.task_keys("default")
+    wait_until(lambda: bench.client.hgetall(keys.parked) == {b"odd": b"version 2"}, SOON, "parked")
+    assert bench.client.hget(keys.messages, "odd") == message
+    assert bench.client.hget(keys.counts, "odd").split()[1:] == [b"0", b"0", b"0"]
+    assert Inspection(bench.app).parked_names() == {"version 2": 1}
+    assert "a newer rpqueue wrote the message" in worker.log
+
+
+def test_a_message_that_an_older_worker_found_too_new_runs_on_one_that_reads_it(bench: Bench) -> None:
+    note = bench.task("note")
+    call = note.execute("x")
+    keys = bench.app.task_keys("default")
+    bench.client.lpop(keys.ready)
+    bench.client.hset(keys.parked, call.taskid, "version 1")
     bench.start()
-    put(bench, b'2 1700000000000|["note",["x"],{}]')
-    wait_until(lambda: bench.ids("dead") == ["odd"], SOON, "dead")
-    assert b"a newer rpqueue wrote it" in bench.client.hget(bench.app.task_keys("default").errors, "odd")
-    # Once workers are as new, it can be put back.
-    assert bench.app.read_deadletter()[0][0] == "odd"
+    bench.until_noted("ran", "x")

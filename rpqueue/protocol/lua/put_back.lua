@@ -5,9 +5,9 @@
 -- KEYS[14..17] index    queues, ready_queues, due_queues, wake of the app; left out on Cluster and for data queues
 -- ARGV[1]     number    int     of this call in its session
 -- ARGV[2]     name      text    of the queue
--- ARGV[3]     place     text    'ready': at the head; or 'dead', 'lost', 'failed'
+-- ARGV[3]     place     text    'ready': at the head; or 'scheduled', 'dead', 'lost', 'failed'
 -- ARGV[4..n]  messages  id, message, counts, at, last, ... in the order of the queue: what stood in `counts` or an empty
---                       text, the instant (ms) at which it was buried, what stood in `errors` or an empty text
+--                       text, the instant (ms) at which it was buried or is due, what stood in `errors` or an empty text
 -- Returns the ids that are back, in order; an id that the queue holds again by now is left out.
 -- O(messages * log(buried)). Begins with a freeing write: works at maxmemory, where what it brings was a moment ago.
 -- Needs: queue, check, memo, wake, head, index
@@ -34,8 +34,9 @@ for i = #ARGV - 4, 4, -5 do
   end
 end
 if #back > 0 then
-  redis.pcall('HINCRBY', q.stats, place == 'ready' and 'done' or 'purged', -#back)
-  if place == 'ready' then
+  local waits = place == 'ready' or place == 'scheduled'
+  redis.pcall('HINCRBY', q.stats, waits and 'done' or 'purged', -#back)
+  if waits then
     reindex(q, name, 14)
     wake_workers(q, name, KEYS[17])
   end

@@ -10,7 +10,7 @@ local function end_lease(q, id, counts, rules, now, reason, delay, front)
   end
   write_counts(q, id, counts)
   local available_at, lease, attempts, flags = header_of(message)
-  if not available_at then
+  if not available_at and reason ~= 'unstarted' then -- else whoever starts it says what is wrong
     bury(q, id, 'dead', 'undecodable', now, 0, 0)
     return 'dead'
   end
