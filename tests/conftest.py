@@ -74,7 +74,6 @@ def start_server() -> Iterator[Callable[..., Server]]:
     All arguments may be left out. Flavours that the machine has not skip the test.
     """
     with contextlib.ExitStack() as stack:
-
         if ON_CLUSTER:
             pytest.skip("on a cluster: about one server of its own")
 

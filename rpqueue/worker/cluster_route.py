@@ -137,7 +137,8 @@ class ClusterQueues:
         if self._names is not None and name not in self._names:
             return None
         if name not in self._priorities:
-            self._looked_at = 0.0  # to learn its priority
+            score = self._broker.execute(command(as_is, "ZSCORE", self._system.keys.app.queues, name))
+            self._priorities[name] = float("inf" if score is None else score)
         return name
 
     def _takes_token(self, name: str) -> bool:

@@ -95,11 +95,15 @@ class AllQueues:
 
     def wait(self, broker: Broker, timeout: float) -> bytes | None:
         """On the app's wake list."""
-        return broker.wait((self._system.keys.app.wake,), timeout)
+        return broker.wait(self.wake_keys(), timeout)
 
     def farewell(self) -> list[Operation[object]]:
         """A token for all others."""
-        return _tokens([self._system.keys.app.wake])
+        return _tokens(self.wake_keys())
+
+    def wake_keys(self) -> list[bytes]:
+        """The app's wake list."""
+        return [self._system.keys.app.wake]
 
 
 class NamedQueues:
@@ -129,13 +133,14 @@ class NamedQueues:
 
     def wait(self, broker: Broker, timeout: float) -> bytes | None:
         """On the wake list of each."""
-        return broker.wait(self._wake_keys(), timeout)
+        return broker.wait(self.wake_keys(), timeout)
 
     def farewell(self) -> list[Operation[object]]:
         """A token for each."""
-        return _tokens(self._wake_keys())
+        return _tokens(self.wake_keys())
 
-    def _wake_keys(self) -> list[bytes]:
+    def wake_keys(self) -> list[bytes]:
+        """The wake list of each."""
         return [self._system.keys.tasks(name).wake for name in self.names]
 
 

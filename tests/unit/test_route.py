@@ -26,7 +26,7 @@ def said(ready: Iterable[tuple[str, float]] = (), hands: Iterable[str] = ()) -> 
 
 
 def names(route: Route, also: Iterable[str] = ()) -> list[str]:
-    return [keys.name for keys in route.queues(also)]
+    return [keys.name for keys in route.queues(also, True)]
 
 
 # ---- all queues
@@ -38,20 +38,20 @@ def test_a_worker_of_all_queues_visits_none_before_the_index_names_one(app: App)
 
 def test_the_queues_of_a_round_are_task_queues_under_the_prefix(app: App) -> None:
     route = AllQueues(app)
-    route.learn(said([("a", 1)]))
-    assert route.queues([]) == [app.keys.tasks("a")]
+    route.learn((), said([("a", 1)]), 0.0)
+    assert route.queues([], True) == [app.keys.tasks("a")]
 
 
 def test_the_first_ready_queues_go_by_priority_and_no_more_than_abreast(app: App) -> None:
     route = AllQueues(app)
-    route.learn(said([("e", float("inf")), ("d", 4), ("c", 3), ("a", -1), ("b", 2), ("f", 5)]))
+    route.learn((), said([("e", float("inf")), ("d", 4), ("c", 3), ("a", -1), ("b", 2), ("f", 5)]), 0.0)
     assert names(route) == ["a", "b", "c", "d"]
     assert ABREAST == 4
 
 
 def test_queues_of_equal_priority_go_in_random_order(app: App) -> None:
     route = AllQueues(app)
-    route.learn(said([("a", 0), *((name, 1.0) for name in "bcdefghi")]))
+    route.learn((), said([("a", 0), *((name, 1.0) for name in "bcdefghi")]), 0.0)
     rounds = [names(route) for _ in range(300)]
     assert {names[0] for names in rounds} == {"a"}
     assert {names[1] for names in rounds} == set("bcdefghi")
@@ -63,7 +63,7 @@ def test_every_queue_that_needs_a_hand_or_is_asked_for_is_visited_once(
     app: App, ready: list[str], hands: list[str], woken: list[str], also: list[str]
 ) -> None:
     route = AllQueues(app)
-    route.learn(said([(name, number) for number, name in enumerate(ready)], hands))
+    route.learn((), said([(name, number) for number, name in enumerate(ready)], hands), 0.0)
     for name in woken:
         route.woken(name.encode())
     visited = names(route, also)
@@ -74,11 +74,11 @@ def test_every_queue_that_needs_a_hand_or_is_asked_for_is_visited_once(
 
 def test_what_a_reply_says_replaces_what_was_known(app: App) -> None:
     route = AllQueues(app)
-    route.learn(said([("a", 1)], ["b"]))
+    route.learn((), said([("a", 1)], ["b"]), 0.0)
     route.woken(b"c")
-    route.learn(said([("d", 1)], ["e"]))
+    route.learn((), said([("d", 1)], ["e"]), 0.0)
     assert names(route) == ["d", "e"]
-    route.learn(said())
+    route.learn((), said(), 0.0)
     assert names(route) == []
 
 
@@ -97,10 +97,17 @@ def test_a_wait_that_ran_out_says_nothing(app: App, token: bytes | None) -> None
 
 def test_a_wake_token_changes_nothing_in_the_reply_it_came_after(app: App) -> None:
     route, reply = AllQueues(app), said([], ["a"])
-    route.learn(reply)
+    route.learn((), reply, 0.0)
     route.woken("grün".encode())
     assert names(route) == ["a", "grün"]
     assert reply.hands == ["a"]
+
+
+def test_what_is_due_is_told_as_a_local_instant(app: App) -> None:
+    reply = said()._replace(now=1_700_000_000.0, due=1_700_000_002.5)
+    for route in (AllQueues(app), NamedQueues(app, ["a"])):
+        assert route.learn((), reply, 100.0) == 102.5
+        assert route.learn((), said(), 100.0) == 0.0
 
 
 def test_a_worker_of_all_queues_waits_on_the_apps_list(app: App) -> None:
@@ -120,7 +127,7 @@ def test_a_worker_of_named_queues_visits_all_of_them_in_random_order(app: App) -
 
 def test_a_worker_of_named_queues_visits_no_others_but_those_asked_for(app: App) -> None:
     route = NamedQueues(app, ["a"])
-    route.learn(said([("b", 1)], ["c"]))
+    route.learn((), said([("b", 1)], ["c"]), 0.0)
     route.woken(b"d")
     assert names(route) == ["a"]
     assert names(route, ["e", "a"]) == ["a", "e"]
@@ -136,14 +143,18 @@ def test_a_prefix_that_changes_is_followed() -> None:
     routes: list[Any] = [AllQueues(app), NamedQueues(app, ["a"])]
     app.set_key_prefix("test2")
     assert [bytes(route.wake_keys()[0]).split(b":")[0] for route in routes] == [b"test2", b"test2"]
-    assert [route.queues(["a"]) for route in routes] == [[app.keys.tasks("a")]] * 2
+    assert [route.queues(["a"], True) for route in routes] == [[app.keys.tasks("a")]] * 2
 
 
 # ---- which of them
 
 
 def test_no_names_mean_all_queues_and_an_empty_list_means_none(app: App) -> None:
-    everything, nothing, two = route_for(app, None), route_for(app, []), route_for(app, ["a", "b"])
+    everything, nothing, two = (
+        route_for(app, app.broker, None),
+        route_for(app, app.broker, []),
+        route_for(app, app.broker, ["a", "b"]),
+    )
     assert isinstance(everything, AllQueues)
     assert isinstance(nothing, NamedQueues)
     assert (names(nothing), list(nothing.wake_keys())) == ([], [])
@@ -151,6 +162,6 @@ def test_no_names_mean_all_queues_and_an_empty_list_means_none(app: App) -> None
 
 
 def test_only_a_worker_of_all_queues_yields_to_queues_it_did_not_name(app: App) -> None:
-    everything, two = route_for(app, None), route_for(app, ["a"])
+    everything, two = route_for(app, app.broker, None), route_for(app, app.broker, ["a"])
     assert (everything.indexed, everything.yields) == (True, True)
     assert (two.indexed, two.yields) == (True, False)
