@@ -446,6 +446,24 @@ _MEANINGS: tuple[tuple[str, type[errors.RedisError], str], ...] = (
     ("ACL failure in script", errors.RedisDenied, "the ACL user may not do this"),
     ("can't run this command or subcommand", errors.RedisDenied, "the ACL user may not do this"),
     ("The user executing the script can't", errors.RedisDenied, "the ACL user may not do this"),
+    (
+        "certificate is not valid for",
+        errors.RedisUnavailable,
+        "its TLS certificate is for another host; connect by a name that it has",
+    ),
+    ("Hostname mismatch", errors.RedisUnavailable, "its TLS certificate is for another host"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        errors.RedisUnavailable,
+        "its TLS certificate is signed by nobody whom we trust; name the right authority in ssl_ca_certs",
+    ),
+    ("CERTIFICATE_REQUIRED", errors.RedisUnavailable, "it wants a TLS certificate of ours: ssl_certfile, ssl_keyfile"),
+    ("UNKNOWN_CA", errors.RedisUnavailable, "it does not trust our TLS certificate"),
+    (
+        "EOF occurred in violation of protocol",
+        errors.RedisUnavailable,
+        "it broke off TLS; it may want a TLS certificate of ours (ssl_certfile), or not trust the one it got",
+    ),
     ("WRONGTYPE", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
     ("wrong kind of value", errors.RedisUnsuitable, "a key of this prefix holds what rpqueue did not write"),
     (
@@ -492,7 +510,7 @@ def translate(error: BaseException, where: str) -> Exception:
             if words in said:
                 return kind(f"Redis at {where}: {meaning} ({text})")
     if isinstance(error, (theirs.ConnectionError, theirs.TimeoutError, theirs.RedisClusterException, OSError)):
-        return errors.RedisUnavailable(
-            f"Redis at {where}: not reached, or no answer in time ({text}); is it running, and is the address right?"
-        )
+        hints = "is it running, and is the address right?"
+        hints += " Does it want a TLS certificate of ours?" if where.startswith("rediss") else ""
+        return errors.RedisUnavailable(f"Redis at {where}: not reached, or no answer in time ({text}); {hints}")
     return errors.RedisError(f"Redis at {where}: {text}")

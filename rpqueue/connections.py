@@ -9,13 +9,17 @@ imported when the first client is made, so that ``import rpqueue`` stays quick.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .errors import RefusedInput
+from .logs import redacted_url
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -35,6 +39,9 @@ _SCHEMES = (
     "redis://HOST:PORT/DB, rediss:// (TLS), unix:///PATH?db=DB, redis+sentinel://HOST,HOST/SERVICE/DB, "
     "redis+cluster://HOST,HOST or embedded:DIR"
 )
+
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.]*")
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,15 @@ class Endpoint:
 
     @property
     def label(self) -> str:
-        """Where, for errors and logs, without any password."""
+        """Where, for errors and logs: without user, password and options."""
         if not self.url:
             return self.unix_socket_path or f"{self.host}:{self.port}/{self.db}"
-        parts = urlsplit(self.url)
-        place = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}:{'//' if place or parts.scheme == 'unix' else ''}{place}{parts.path}"
+        scheme, _, rest = self.url.partition(":")
+        if scheme == "embedded":
+            return self.url
+        if not rest.startswith("//") or not _SCHEME.fullmatch(scheme):
+            return "..."  # no URL, so nobody knows what is the password in it
+        return f"{scheme}://" + redacted_url(self.url).partition("://")[2].partition("?")[0].rpartition("@")[2]
 
 
 def _common(endpoint: Endpoint, library: Library, *, waiting: bool) -> dict[str, Any]:
@@ -135,7 +145,14 @@ def _client(endpoint: Endpoint, library: Library, *, waiting: bool) -> Any:
         return redis.Redis(connection_pool=_pool(redis, redis.Connection, where))
     if endpoint.ssl_ca_certs:
         where["ssl_ca_certs"] = endpoint.ssl_ca_certs
+    _check_host(where)
     return redis.Redis(connection_pool=_pool(redis, redis.SSLConnection, where))
+
+
+def _check_host(options: dict[str, Any]) -> None:
+    """Have TLS compare the certificate with the host's name, unless told otherwise: redis-py 5 does not by itself."""
+    checks = options.get("ssl_cert_reqs", "required") not in ("none", None, 0)
+    options.setdefault("ssl_check_hostname", checks)
 
 
 def _pool(redis: Any, connection_class: Any, options: Mapping[str, Any]) -> Any:
@@ -150,8 +167,20 @@ def _kind_of_pool(redis: Any) -> tuple[Any, dict[str, Any]]:
     Coroutines wait at the AsyncBroker's gate instead: redis-py 5.0 has a pool for them that hangs when Redis is down.
     """
     if redis.__name__ == "redis.asyncio":
-        return redis.ConnectionPool, {}
-    return redis.BlockingConnectionPool, {"max_connections": 256, "timeout": 20}
+        return _discreet(redis.ConnectionPool), {}
+    return _discreet(redis.BlockingConnectionPool), {"max_connections": 256, "timeout": 20}
+
+
+@cache
+def _discreet(pool: Any) -> Any:
+    """The class of pools *pool*, with a repr that shows no password, as redis-py 5 to 7 do."""
+
+    def show(self: Any) -> str:
+        places = ("path", "host", "port", "db")
+        told = ",".join(f"{name}={self.connection_kwargs[name]}" for name in places if name in self.connection_kwargs)
+        return f"<{pool.__module__}.{pool.__qualname__}({told})>"
+
+    return type(pool.__name__, (pool,), {"__repr__": show, "__module__": __name__})
 
 
 def _from_url(endpoint: Endpoint, url: str, library: Library, options: dict[str, Any]) -> Any:
@@ -164,36 +193,66 @@ def _from_url(endpoint: Endpoint, url: str, library: Library, options: dict[str,
         if not directory:
             raise RefusedInput(f"RPQUEUE_URL: expected embedded:DIR, got {url!r}")
         return _from_url(endpoint, embedded.start(directory).url, library, options)
+    if not _is_whole(url):
+        raise _refused(endpoint)
     if scheme in ("redis", "rediss", "unix"):
         kind, more = _kind_of_pool(redis)
         try:
+            if scheme == "rediss":
+                said = {**options, **dict(parse_qsl(urlsplit(url).query))}
+                _check_host(said)
+                options["ssl_check_hostname"] = said["ssl_check_hostname"]
             pool = kind.from_url(url, **more, **options)
-        except ValueError as error:
-            raise RefusedInput(f"redis URL {endpoint.label}: {error}") from error
+            pool.connection_class(**pool.connection_kwargs)  # an option that it does not know would be told too late
+        except (TypeError, ValueError):
+            # What cannot be read may be a part of the password, so neither redis-py's words nor its error are shown.
+            raise _refused(endpoint) from None
         return redis.Redis(connection_pool=pool)
     if scheme in ("redis+sentinel", "rediss+sentinel"):
         return _from_sentinel(endpoint, url, library, options)
     if scheme in ("redis+cluster", "rediss+cluster"):
-        return _from_cluster(url, library, options)
+        return _from_cluster(endpoint, url, library, options)
     raise RefusedInput(f"redis URL: expected {_SCHEMES}, got {endpoint.label!r}")
 
 
-def _hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+def _is_whole(url: str) -> bool:
+    """Whether no password with an unescaped ``/``, ``?`` or ``#`` cuts the URL short: its rest would be a host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if "#" in url or "@" in parts.path or (parts.query and "=" not in parts.query.partition("@")[0]):
+        return False
+    return parts.scheme != "unix" or not parts.netloc or "@" in parts.netloc
+
+
+def _refused(endpoint: Endpoint) -> RefusedInput:
+    return RefusedInput(
+        f"redis URL: expected {_SCHEMES}, got {endpoint.label!r} with something that cannot be read; "
+        "write %2F for / in a password, %40 for @, %3A for :, %3F for ? and %23 for #"
+    )
+
+
+def _hosts(endpoint: Endpoint, url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str, Any]]:
     """The ``host:port`` pairs of a URL with several, and what it says of user, password and options."""
-    parts = urlsplit(url)
-    login, _, places = parts.netloc.rpartition("@")
-    hosts = []
-    for place in places.split(","):
-        host, _, port = place.rpartition(":") if ":" in place else (place, "", "")
-        hosts.append((host or "localhost", int(port or default_port)))
+    try:
+        parts = urlsplit(url)
+        login, _, places = parts.netloc.rpartition("@")
+        hosts = []
+        for place in places.split(","):
+            host, _, port = place.rpartition(":") if ":" in place else (place, "", "")
+            hosts.append((host or "localhost", int(port or default_port)))
+    except ValueError:
+        raise _refused(endpoint) from None
     options: dict[str, Any] = dict(_typed(name, value) for name, value in parse_qsl(parts.query))
     if login:
-        user, _, password = login.rpartition(":") if ":" in login else ("", "", login)
+        user, _, password = login.partition(":") if ":" in login else ("", "", login)
         if user:
             options["username"] = unquote(user)
         options["password"] = unquote(password)
     if parts.scheme.startswith("rediss"):
         options["ssl"] = True
+        _check_host(options)
     return hosts, options
 
 
@@ -212,7 +271,7 @@ def _typed(name: str, value: str) -> tuple[str, Any]:
 
 
 def _from_sentinel(endpoint: Endpoint, url: str, library: Library, options: dict[str, Any]) -> Any:
-    hosts, more = _hosts(url, 26379)
+    hosts, more = _hosts(endpoint, url, 26379)
     service, _, db = urlsplit(url).path.strip("/").partition("/")
     if not service or (db and not db.isdecimal()):
         raise RefusedInput(f"redis URL: expected redis+sentinel://HOST,HOST/SERVICE/DB, got {endpoint.label!r}")
@@ -250,8 +309,8 @@ def _to_master(
     return redis.Redis(connection_pool=_pool(redis, masters.connection_class(library, ssl=is_tls), where))
 
 
-def _from_cluster(url: str, library: Library, options: dict[str, Any]) -> Any:
-    hosts, more = _hosts(url, 6379)
+def _from_cluster(endpoint: Endpoint, url: str, library: Library, options: dict[str, Any]) -> Any:
+    hosts, more = _hosts(endpoint, url, 6379)
     options.pop("retry_on_error", None)
     options.pop("retry")  # the cluster client has a retry of its own, around redirections
     return _cluster(library, hosts, {**options, **more})
@@ -261,6 +320,11 @@ def _cluster(library: Library, hosts: list[tuple[str, int]], options: dict[str, 
     cluster: Any = import_module(f"{library}.cluster")
     nodes = [cluster.ClusterNode(host, port) for host, port in hosts]
     return cluster.RedisCluster(startup_nodes=nodes, **options)
+
+
+def named(conn: Any) -> str:
+    """What was given in place of a client, for errors: without any password."""
+    return repr(redacted_url(conn)) if isinstance(conn, str) else f"a {type(conn).__name__}"
 
 
 def waiting_twin(client: Redis) -> Redis:
@@ -295,12 +359,13 @@ def awaited_twin(client: Any, *, waiting: bool) -> Any:
     given = getattr(pool if nodes is None else nodes, "connection_kwargs", None)
     if given is None:
         raise RefusedInput(
-            f"set_redis_connection: no client for coroutines can be made from {client!r}; say where Redis is"
+            f"set_redis_connection: no client for coroutines can be made from {named(client)}; say where Redis is"
         )
     options = {key: value for key, value in given.items() if key in _SHARED or key.startswith("ssl")}
     timeout = given.get("socket_timeout") or Endpoint.socket_timeout
     options["socket_timeout"] = LONGEST_BLOCK + BLOCK_MARGIN if waiting else timeout
     if nodes is not None:
+        options = _understood(redis.asyncio.RedisCluster, options)
         return _cluster(
             "redis.asyncio", [(node.host, node.port) for node in client.get_nodes()], _without_place(options)
         )
@@ -310,7 +375,19 @@ def awaited_twin(client: Any, *, waiting: bool) -> Any:
     # The user's class of connection may be one of their own, so the nearest one that redis-py has for coroutines.
     names = [kind.__name__ for kind in pool.connection_class.__mro__]
     kind = next(getattr(redis.asyncio, name) for name in names if hasattr(redis.asyncio, name))
-    return redis.asyncio.Redis(connection_pool=_pool(redis.asyncio, kind, options))
+    return redis.asyncio.Redis(connection_pool=_pool(redis.asyncio, kind, _understood(kind, options)))
+
+
+def _understood(kind: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """*options* without those about TLS that *kind* does not know. One that is in use is not left out, but refused."""
+    known = {name for one in kind.__mro__ for name in signature(one.__init__).parameters}
+    kept = {}
+    for name, value in options.items():
+        if name in known or not name.startswith("ssl"):
+            kept[name] = value
+        elif value:
+            raise RefusedInput(f"{name}: expected nothing that redis.asyncio cannot do, got {value!r}")
+    return kept
 
 
 def _sentinel_twin(library: Library, pool: Any, options: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from .connections import named
 from .errors import NoLock, WrongType
 from .keys import name_text
 from .messages import seconds
@@ -46,7 +47,7 @@ class SimpleLock:
     def __init__(self, conn: Redis | None = None, name: str | bytes = "", duration: float | timedelta = 1) -> None:
         if conn is not None and not callable(getattr(conn, "execute_command", None)):
             raise WrongType(
-                f"conn: expected a redis-py client or None, got {conn!r}; the name of the lock comes second"
+                f"conn: expected a redis-py client or None, got {named(conn)}; the name of the lock comes second"
             )
         self.name = name_text(name, "lock name")
         self.duration = seconds(duration, f"duration of lock {self.name!r}", least=0.001)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .broker import Broker
-from .connections import Endpoint
+from .connections import Endpoint, named
 from .errors import RefusedInput, WrongType
 from .keys import Keys, QueueKeys, name_text
 from .protocol.moves import Index, Rules
@@ -150,7 +150,7 @@ class System:
     def set_redis_connection(self, conn: Redis) -> None:
         """Use a client of your own for commands. Waiting opens a connection of its own with the same log-in."""
         if not callable(getattr(conn, "execute_command", None)):
-            raise WrongType(f"conn: expected a redis-py client, got {conn!r}")
+            raise WrongType(f"conn: expected a redis-py client, got {named(conn)}")
         self._use(Broker.for_client(conn))
 
     def _use(self, broker: Broker) -> None:
