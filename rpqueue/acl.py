@@ -60,6 +60,10 @@ SENT: dict[str, Role] = {
     "HDEL": "worker",
     "HEXISTS": "worker",
     "TIME": "worker",
+    "PUBLISH": "worker",  # news between the nodes of a Cluster
+    "EXISTS": "worker",  # looking for work on a Cluster
+    "LPOP": "worker",
+    "ZSCORE": "worker",
     "ZREM": "admin",
 }
 #: What redis-py sends of its own to find its way in a Cluster.
@@ -92,7 +96,7 @@ def key_patterns(role: Role, prefix: str) -> list[str]:
     stem = _GLOB.sub(rb"\\\g<0>", Keys(prefix).app.stem.partition(b"{")[0]).decode()
     if role != "producer":
         return [f"{stem}*"]
-    own = [field for field in AppKeys._fields if field not in ("workers", "beats", "stem")]
+    own = [field for field in AppKeys._fields if field not in ("workers", "beats", "news", "stem")]
     # Kinds of tags, as in keys.py. A brace stands for itself in these patterns.
     return [*(f"{stem}{{{kind}:*" for kind in ("tasks", "data", "lock")), *(f"{stem}{{app}}:{name}" for name in own)]
 
