@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check docs bench bench-check clean
+.PHONY: help demo test faults check docs bench bench-check clean
 
 help:
 	@echo 'make demo [ARGS=--kill]   a real job on a server of its own'
 	@echo 'make test                 every test'
+	@echo 'make faults [ARGS=--seed] faults done to real servers and workers (about 15 minutes; ARGS=--help)'
 	@echo 'make check                format, lint, types, layers'
 	@echo 'make docs                 the documentation, into docs/_build'
 	@echo 'make bench [ALL=1]        rpqueue beside other queues, into docs/benchmarks (an hour; ARGS=--help)'
@@ -19,6 +20,9 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-test
 	scripts/test $(ARGS)
+
+faults: $(VENV)/.installed-test
+	$(BIN)/python -m tests.stress $(ARGS)
 
 check: $(VENV)/.installed-test
 	scripts/check

@@ -20,8 +20,8 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
     chosen = faults.found() if given.only is None else [faults.named(name) for name in given.only]
-    outcomes = [] if given.numbers else run_all(plans(chosen, seed, given), given.jobs)
-    figures = [] if given.only else report.figures(seed, given.server)
+    outcomes = [] if given.part == "numbers" else run_all(plans(chosen, seed, given), given.jobs)
+    figures = [] if given.only or given.part == "faults" else report.figures(seed, given.server)
     if given.minutes >= FULL and outcomes and not given.only:
         figures = [*report.totals(outcomes), *figures]
     report.show(outcomes, figures, time.monotonic() - began)
@@ -37,22 +37,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="for the faults; the numbers come on top")
     parser.add_argument("--messages", type=int, default=110_000, help="to be sent in all")
     parser.add_argument("--only", action="append", metavar="NAME", help="this fault alone; may be given again")
-    parser.add_argument("--jobs", type=int, default=2, help="scenes at a time")
+    parser.add_argument("--jobs", type=int, default=3, help="scenes at a time")
     parser.add_argument("--server", choices=("valkey", "redis"), help="which server; without it, whichever there is")
-    parser.add_argument("--numbers", action="store_true", help="measure the numbers only")
+    parser.add_argument("--part", choices=("faults", "numbers"), help="this part only")
     return parser.parse_args()
 
 
 def plans(chosen: list[Fault], seed: int, given: argparse.Namespace) -> list[Plan]:
-    """Share the time out: half of it for each fault alone, half for all mixed."""
-    seconds = given.minutes * 60 * given.jobs
+    """Each fault alone, for a short while; all of them mixed in what time is left."""
     if len(chosen) == 1:
         rate = min(given.messages / (given.minutes * 60), running.MOST_RATE)
         return running.single(chosen, seed, given.minutes * 60, rate, given.server)
-    scenes = MIXED_SCENES * given.jobs
-    # What starting, draining and judging a scene takes goes off.
-    each = max(seconds / 2 / len(chosen) - OVERHEAD, 1.0)
-    together = max(seconds / 2 / scenes - OVERHEAD, 1.0)
+    seconds, scenes = given.minutes * 60 * given.jobs, MIXED_SCENES * given.jobs
+    each = max(seconds * ALONE / len(chosen) - OVERHEAD, 1.0)
+    together = max((seconds - (each + OVERHEAD) * len(chosen)) / scenes - OVERHEAD, 5.0)
     rate = min(given.messages / (each * len(chosen) + together * scenes), running.MOST_RATE)
     alone = running.single(chosen, seed, each, rate, given.server)
     return [*alone, *running.mixed(chosen, seed, together, rate, given.server, scenes)]
@@ -61,7 +59,9 @@ def plans(chosen: list[Fault], seed: int, given: argparse.Namespace) -> list[Pla
 #: Minutes of a full run, which has to reach certain numbers.
 FULL = 10
 #: Seconds that a scene takes around its faults.
-OVERHEAD = 5.0
+OVERHEAD = 8.0
+#: Part of the time in which faults come alone.
+ALONE = 0.35
 #: Scenes of mixed faults for each job.
 MIXED_SCENES = 3
 

@@ -7,7 +7,7 @@ I2   nothing from nowhere: what runs was sent, was not refused, and has one id.
 I3   what is delivered at most once starts once at most.
 I4   every further delivery has its reason (the run failed, its process died or was stopped, its lease ended), and there
      are no more than attempts.
-I5   fencing: no token is used twice, and tokens grow from delivery to delivery.
+I5   fencing: no token is used twice, and the only ack that is accepted is that of the last delivery.
 I6   conservation: in Redis a message is in one place, and seen = done + cancelled + dropped + left, so that no
      completion was accepted twice; nothing is left beside what has a message.
 I7   first in, first out, where one slot works alone.
@@ -25,6 +25,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -169,6 +170,9 @@ def _judge(story: Story, lives: Lives, supervised: bool) -> Iterator[Broken]:
     tokens = [start.token for start in story.starts]
     if len(set(tokens)) < len(tokens) and story.of != "taken":
         yield broken("I5", f"deliveries share a token: {tokens}")
+    accepted = [accept.token for accept in story.accepts]
+    if len(accepted) > 1 or (accepted and tokens and accepted[0] < max(tokens)):
+        yield broken("I5", f"acks were accepted under the tokens {accepted}, of {tokens}")
     delay = story.sent.more.get("delay", 0) if story.sent else 0
     if delay and story.sent and story.starts and story.starts[0].at < story.sent.at + delay * 1e9 - ROUNDING:
         yield broken("I12", f"it started {(story.starts[0].at - story.sent.at) / 1e9:.3f} s after it was sent")
@@ -278,7 +282,7 @@ def _order(told: Iterable[Story]) -> Iterator[Broken]:
 def _recoveries(events: Sequence[Event]) -> tuple[dict[str, list[float]], list[Broken]]:
     ends = [event.at for event in events if event.step == "end"]
     # Nobody sends any more once the drain begins: what comes to its end then says nothing about a fault.
-    over = next((event.at for event in events if event.step == "drain"), 0)
+    over = next((event.at for event in events if event.step == "drain"), sys.maxsize)
     recoveries: dict[str, list[float]] = {}
     late = []
     for event in events:

@@ -42,7 +42,7 @@ class Consumer:
         for item_id, item in items.items():
             self.history.write("end", "ok", item["key"], id=item_id, token=items.tokens[item_id])
         for item_id in self._leased.done_data(items) if items else []:
-            self.history.write("accept", "ok", items[item_id]["key"], id=item_id)
+            self.history.write("accept", "ok", items[item_id]["key"], id=item_id, token=items.tokens[item_id])
 
     def take(self) -> None:
         most = self.random.randint(1, MOST)

@@ -206,9 +206,11 @@ def _restarts(
 
 @contextlib.contextmanager
 def _scene(seed: int, flavour: str | None, settings: dict[str, float], *, ticking: bool = False) -> Iterator[Scene]:
-    with tempfile.TemporaryDirectory(prefix="rpqueue-stress-") as directory:
-        with Scene(Path(directory), seed, flavour=flavour, settings=settings, ticking=ticking) as scene:
-            yield scene
+    with (
+        tempfile.TemporaryDirectory(prefix="rpqueue-stress-") as directory,
+        Scene(Path(directory), seed, flavour=flavour, settings=settings, ticking=ticking) as scene,
+    ):
+        yield scene
 
 
 def _seconds(took: list[float]) -> str:

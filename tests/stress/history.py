@@ -25,7 +25,7 @@ class Event(NamedTuple):
         start: ok. A run of a task begins, or an item was handed out.
         end: ok, or fail when the run raises on purpose.
         take: invoke and ok, around a get that takes items for good.
-        accept: ok; done_data said that this item was held.
+        accept: ok; Redis said that this ack came from who held the lease.
         slot: invoke and ok around the attempt to fire a slot, which another process may win.
         fault: invoke and ok around one injection; the key is the fault's name.
         kill, pause, resume, stop: ok; the test did this to the process `target`.

@@ -91,7 +91,7 @@ def install(board: Board, history: History) -> None:
     _around(fetcher.Fetcher, "ended", before=lambda: board.at("ended"), after=lambda: board.at("finished"))
     _around(fetcher.Fetcher, "_answer", before=lambda: board.at("round"))
     _around(undertaker.Undertaker, "_unrecorded", after=lambda: board.at("burying"))
-    _wrap_answers_to_acks(board)
+    _wrap_answers_to_acks(board, history)
     _wrap_failures(board)
     _wrap_firing(board, history)
 
@@ -116,12 +116,16 @@ def _around(
     setattr(owner, name, wrapped)
 
 
-def _wrap_answers_to_acks(board: Board) -> None:
+def _wrap_answers_to_acks(board: Board, history: History) -> None:
     original = fetcher.Fetcher._take_in
 
     def taking_in(self: Any, reply: Any, departed: Any) -> int:
         if departed.acked:
             board.at("acking")
+            stale = {message_id for _, message_id in reply.stale}
+            for claim in departed.acked:
+                if claim.id not in stale and claim.args:
+                    history.write("accept", "ok", claim.args[0], id=claim.id, token=claim.token)
         return original(self, reply, departed)
 
     fetcher.Fetcher._take_in = taking_in  # type: ignore[method-assign]

@@ -35,7 +35,7 @@ class Story:
 
     @property
     def kind(self) -> Kind:
-        return TICK if self.of == TICKS else KINDS[self.of]
+        return TICK if self.of == TICKS else KINDS.get(self.of, Kind({}))
 
     @property
     def is_known(self) -> bool:
