@@ -64,7 +64,6 @@ SENT: dict[str, Role] = {
     "EXISTS": "worker",  # looking for work on a Cluster
     "LPOP": "worker",
     "ZSCORE": "worker",
-    "ZREM": "admin",
 }
 #: What redis-py sends of its own to find its way in a Cluster.
 _CLUSTER = ("CLUSTER|SLOTS", "COMMAND", "READONLY", "READWRITE", "ASKING")
