@@ -176,6 +176,14 @@ class Broker:
             raise errors.RedisNotReady(f"Redis at {self.label}: no node has the slot of {channel!r}; try again later")
         return listeners
 
+    def _renew_nodes(self, nodes: PerNode[Any]) -> None:
+        if self.is_cluster:
+            nodes.renew()
+
+    def renew_listeners(self) -> None:
+        """One of `listeners_everywhere` did not answer: on Cluster, learn anew which masters there are."""
+        self._renew_nodes(self._node_listeners)
+
     def listeners_everywhere(self) -> list[Listeners]:
         """Of every master, where several scripts may publish on one channel."""
         return self._node_listeners.at_masters() if self.is_cluster else [self._listeners]
@@ -266,7 +274,10 @@ class Broker:
                 return self._call(lambda *words: lines.send(words).reply(step.meanwhile), step, stamp)
             except Exception as error:
                 if not is_redirected(error):
-                    if not self.endpoint.resends or was_answered(translate(error, self.label)):
+                    if was_answered(translate(error, self.label)):
+                        raise
+                    if not self.endpoint.resends:
+                        self._renew_nodes(self._node_lines)
                         raise
                     open_end = error
         # Slower, and patient: redis-py connects anew and sends again, on Cluster to wherever it is redirected.
@@ -362,6 +373,7 @@ class Broker:
                 if was_answered(meant) or time.monotonic() >= ends_at:
                     raise meant from error
                 # The listening connection broke, or Redis is away. Asking tells which; it raises when Redis is away.
+                self._renew_nodes(self._node_listeners)
                 answer = self.execute(step.question)
                 if step.is_over(answer):
                     return answer

@@ -1,13 +1,15 @@
 """
 Nodes: something for each node of a Cluster, such as the connections of its own.
 
-The client of redis-py knows which node has which slot, and learns of changes when a node redirects one of its calls.
+The client of redis-py knows which node has which slot, and learns of changes when a node redirects one of its calls. That
+a node is gone it learns by `PerNode.renew`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -41,6 +43,11 @@ class PerNode(Generic[T]):
         """For every master."""
         client = self._client()
         return [self._of(client, node) for node in client.get_primaries()]
+
+    def renew(self) -> None:
+        """Learn anew which nodes there are, because one did not answer. When nobody tells, all stays as it was."""
+        with suppress(Exception):
+            self._client().nodes_manager.initialize()
 
     def all(self) -> list[T]:
         """Those that were made."""

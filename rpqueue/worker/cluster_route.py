@@ -100,6 +100,7 @@ class ClusterQueues:
                         return b""
             except Exception as error:
                 self._hang_up()
+                self._broker.renew_listeners()
                 raise self._broker.failure(error) from error
         return None
 
@@ -155,6 +156,7 @@ class ClusterQueues:
             except Exception as error:
                 log.debug("the news broke off; listening anew: %s", error)
                 self._hang_up()
+                self._broker.renew_listeners()
             finally:
                 self._listening.release()
         if not self._looked_at or time.monotonic() - self._looked_at > LOOK_EVERY:
