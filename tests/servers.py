@@ -33,6 +33,7 @@ from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from rpqueue import embedded
@@ -280,6 +281,17 @@ class Server:
             client.close()
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def client_to(url: str, **options: Any) -> redis.Redis:
+    """A client of redis-py's own to one server or to a cluster."""
+    scheme, _, places = url.partition("://")
+    if scheme != "redis+cluster":
+        return redis.Redis.from_url(url, **options)
+    options.pop("retry", None)  # it has one of its own, around redirections
+    nodes = [ClusterNode(*place.rsplit(":", 1)) for place in places.split(",")]
+    cluster: Any = redis.RedisCluster(startup_nodes=nodes, **options)
+    return cluster
 
 
 def free_port() -> int:

@@ -15,6 +15,9 @@ from rpqueue import App
 from tests.cluster.hands import spread
 from tests.cluster.nodes import Cluster
 from tests.conftest import default_flavour, installed, leaked_keys
+from tests.worker.conftest import make_bench
+
+__all__ = ["make_bench"]
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def test_a_queue_that_is_deleted_is_empty_and_has_no_priority(app: App, queues: 
     assert app.known_queues()[0] == queues[1]
     app.clear_queue(queues[1], delete=True)
     assert app.known_queues() == sorted(queues)  # it stays known: nothing on Cluster could unlist it safely
-    assert dict((queue, seen) for queue, _, seen in app.queue_sizes())[queues[1]] == 0
+    assert {queue: seen for queue, _, seen in app.queue_sizes()}[queues[1]] == 0
     add.execute(1, 2, _queue=queues[1])
     assert waiting(app, queues[1])
 

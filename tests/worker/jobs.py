@@ -25,6 +25,8 @@ from redis.retry import Retry
 from rpqueue import CURRENT_TASK, App
 from rpqueue.worker import fetcher
 from rpqueue.worker.claims import decode
+from tests.declared import declare as declare_scripts
+from tests.servers import client_to
 
 #: Where notes go, and where held jobs wait for their go; not under any App's prefix.
 NOTES, GO = "test-notes", "test-go:"
@@ -42,7 +44,7 @@ def client() -> redis.Redis:
     # One for all threads: a second one, dropped at once, would close its connections under whoever uses them.
     with _making_client:
         if _client is None or _pid != os.getpid():
-            _client = redis.Redis.from_url(os.environ["TEST_NOTES_URL"], retry=Retry(NoBackoff(), 0))
+            _client = client_to(os.environ["TEST_NOTES_URL"], retry=Retry(NoBackoff(), 0))
             _pid = os.getpid()
         return _client
 
@@ -211,6 +213,7 @@ def after_fork() -> None:
 
 def main(config: dict[str, Any]) -> None:
     logging.basicConfig(level=config["log_level"], format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
+    declare_scripts()
     app = App(config["url"], config["prefix"])
     for name, value in config["settings"].items():
         setattr(app.settings, name, after_fork if name == "after_fork" else value)
