@@ -42,6 +42,8 @@ log = logging.getLogger("rpqueue.worker")
 MOST_ACKS = 1000
 #: Blocks without news after which an idle worker runs a round all the same, in case a wake token was lost.
 QUIET_BLOCKS = 3
+#: Seconds after which an answer is so late that the leases it gave may be half over; what has such a lease goes back.
+SLOW_ANSWER = 0.5
 
 
 class Departed(NamedTuple):
@@ -478,9 +480,13 @@ class Fetcher:
         self.ledger.recorded()
         self._fresh_for = ttl / 2
         late: list[Claim] = []
+        waited = instant - departed.at
+        if waited > min(SLOW_ANSWER, self._fresh_for):
+            late = [claim for claim in claims if waited > _lease(claim, reply.now, ttl) / 2]
+            claims = [claim for claim in claims if waited <= _lease(claim, reply.now, ttl) / 2]
         with self._change:
-            if self._quiet.is_set() or instant - departed.at > self._fresh_for:
-                late, claims = claims, []
+            if self._quiet.is_set():
+                late, claims = [*late, *claims], []
             elif claims:
                 self._last_pop = instant
                 self._buffer.extend(claims)
@@ -491,3 +497,8 @@ class Fetcher:
         if len(claims) > 1:
             self.busy.set()
         return len(claims)
+
+
+def _lease(claim: Claim, now: float, ttl: float) -> float:
+    """Seconds of a lease that was given at *now*."""
+    return min(ttl, claim.deadline - now) if claim.deadline else ttl

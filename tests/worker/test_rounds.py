@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
-from rpqueue import App
+from rpqueue import CURRENT_TASK, App
 from rpqueue.worker import appetite, fetcher
 from tests.servers import wait_until
 from tests.worker.harness import SOON
@@ -90,3 +91,28 @@ def test_a_round_that_was_sent_and_not_answered_is_sent_again(app: App, monkeypa
     assert len(lost) == 5
     assert sorted(ran) == list(range(3000))
     assert done(app) == 3000
+
+
+def test_what_an_answer_brings_too_late_for_its_lease_goes_back(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = fetcher.Fetcher._answer
+    slow = []
+
+    def answer(self: fetcher.Fetcher, departed: fetcher.Departed) -> Any:
+        reply = original(self, departed)
+        if reply.claimed and not slow:
+            slow.append(reply)
+            time.sleep(0.7)
+        return reply
+
+    monkeypatch.setattr(fetcher.Fetcher, "_answer", answer)
+    tokens: dict[str, int] = {}
+
+    def note(name: str) -> None:
+        tokens[name] = CURRENT_TASK.token
+
+    for name, lease in (("short", 1), ("long", 60), ("plain", 0)):
+        app.task(name=name, vis_timeout=lease, attempts=3)(note).execute(name)
+    with working(app, threads=3):
+        wait_until(lambda: done(app) == 3, SOON, "all are acked")
+    assert tokens == {"short": 2, "long": 1, "plain": 1}
+    assert len(slow) == 1
