@@ -10,6 +10,7 @@ from typing import Any
 
 from rpqueue import App
 from rpqueue.worker import supervisor
+from tests import clocks
 from tests.stress import points, work
 from tests.stress.consumer import Consumer
 from tests.stress.history import History
@@ -18,6 +19,7 @@ from tests.stress.producer import Producer
 
 
 def main(config: dict[str, Any]) -> None:
+    clocks.mend_sleep()
     logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(levelname)s %(name)s %(message)s")
     directory = Path(config["directory"])
     history, board = History(directory, config["role"]), Board(directory / "board")

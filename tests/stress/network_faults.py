@@ -8,9 +8,6 @@ from tests.stress.faults import Fault
 from tests.stress.proxy import FINE, Proxy, Weather
 from tests.stress.scene import Scene
 
-#: Seconds within which work goes on in fine weather.
-BACK = 2.0
-
 
 class BadWeather:
     """
@@ -24,7 +21,6 @@ class BadWeather:
     """
 
     proxied = True
-    back = BACK
 
     def __init__(self, name: str, weather: Weather, seconds: tuple[float, float], *, breaks: bool = False) -> None:
         self.name, self.weather, self.seconds, self.breaks = name, weather, seconds, breaks

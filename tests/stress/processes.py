@@ -32,6 +32,7 @@ class Agent:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.stress.agent", json.dumps(config)],
                 cwd=Path(__file__).parents[2],
+                env={**os.environ, **config.get("environment", {})},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from tests.stress import network_faults, server_faults
 from tests.stress.figures import Figure, measure
 from tests.stress.running import Outcome
 
@@ -39,7 +40,24 @@ def totals(outcomes: Sequence[Outcome]) -> list[Figure]:
         *(Figure(name, f"{number:,}", f"{goal:,}", number >= goal) for name, number, goal in least),
         *(Figure(name, str(number), "0", number == 0) for name, number in none),
         Figure("queues in which a completion was accepted twice", str(twice), "0", twice == 0),
+        *back_at_work(outcomes),
     ]
+
+
+def back_at_work(outcomes: Sequence[Outcome], goal: float = 2.0) -> list[Figure]:
+    """How long after a server was healed something came to its end; nothing when no server was harmed."""
+    names = {fault.name for fault in (*server_faults.FAULTS, *network_faults.FAULTS)}
+    took = [
+        seconds
+        for outcome in outcomes
+        for name, recoveries in outcome.recoveries.items()
+        if name in names
+        for seconds in recoveries
+    ]
+    if not took:
+        return []
+    most = max(took)
+    return [Figure("back at work after Redis is healed, at most", f"{most:.2f} s", f"{goal:g} s", most <= goal)]
 
 
 def show(outcomes: Sequence[Outcome], measured: Sequence[Figure], seconds: float) -> None:

@@ -88,7 +88,7 @@ class Scene:
         self.producers: list[Agent] = []
         self.supervised = True  #: so far, no fault could strand what had not started
         self._follower = Follower(directory, "-scene-")
-        self._shape: dict[str, Any] = {}
+        self.shape: dict[str, Any] = {}  #: of the last worker that was started
         self._production = (0, 0.0)
         self._started = 0
         self._sent = 0
@@ -113,12 +113,14 @@ class Scene:
 
     # Processes.
 
-    def start_worker(self, processes: int = 2, threads: int = 2, wait: float = 2.0) -> Agent:
+    def start_worker(
+        self, processes: int = 2, threads: int = 2, wait: float = 2.0, environment: dict[str, str] | None = None
+    ) -> Agent:
         """Start a supervisor with its worker processes; *wait*: seconds that running tasks get in all when it stops."""
         options = {"processes": processes, "threads_per_process": threads, "wait_per_thread": wait / threads}
-        worker = self._start("worker", options=options)
+        worker = self._start("worker", options=options, environment=environment or {})
         self.workers.append(worker)
-        self._shape = {"processes": processes, "threads": threads, "wait": wait}
+        self.shape = {"processes": processes, "threads": threads, "wait": wait}
         return worker
 
     def start_workers(self, number: int = 2, **shape: Any) -> None:
@@ -129,7 +131,7 @@ class Scene:
 
     def until_working(self, timeout: float = 30.0) -> None:
         """Wait until every worker has its children."""
-        number = self._shape["processes"]
+        number = self.shape["processes"]
         wait_until(lambda: all(len(one.children()) == number for one in self.workers), timeout, "workers have children")
 
     def start_consumer(self) -> Agent:
@@ -165,7 +167,7 @@ class Scene:
     def replace(self, worker: Agent) -> Agent:
         """Another worker like the others, in the place of one that has ended."""
         self.workers.remove(worker)
-        return self.start_worker(**self._shape)
+        return self.start_worker(**self.shape)
 
     def some_worker(self) -> Agent:
         """One of the workers that live."""

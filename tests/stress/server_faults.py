@@ -13,8 +13,6 @@ from tests.servers import wait_until
 from tests.stress.faults import Fault
 from tests.stress.scene import Scene
 
-#: Seconds within which work goes on when the server is well again.
-BACK = 2.0
 #: Seconds for which a server refuses or does not answer, where nothing else is said.
 AWHILE = (0.3, 1.5)
 
@@ -36,8 +34,6 @@ def admin(scene: Scene) -> redis.Redis:
 class Kill:
     """SIGKILL of the server, and a start with its append-only file."""
 
-    back = BACK
-
     def __init__(self, fsync: str) -> None:
         self.fsync, self.name = fsync, f"Redis killed: AOF {fsync}"
 
@@ -52,7 +48,6 @@ class ComeBackEmpty:
 
     name = "Redis back empty"
     mixed = False
-    back = BACK
     said = "Redis has lost its data"
 
     def inject(self, scene: Scene) -> None:
@@ -71,7 +66,6 @@ class GoBack:
 
     name = "Redis back by a second"
     mixed = False
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         since = time.monotonic_ns()
@@ -83,8 +77,6 @@ class GoBack:
 
 class Freeze:
     """SIGSTOP of the server, for a time that the shortest leases, or all leases, do not outlive."""
-
-    back = BACK
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.name = seconds, f"Redis frozen for {seconds:g} s"
@@ -101,7 +93,6 @@ class Load:
     """The server loads its data, and says so to whoever asks."""
 
     name = "Redis loading"
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         client = admin(scene)
@@ -120,7 +111,6 @@ class KeepBusy:
     """A script of somebody else's runs for long."""
 
     name = "Redis busy with a script"
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         client = admin(scene)
@@ -133,7 +123,6 @@ class PauseClients:
     """CLIENT PAUSE, of all commands or of those that write."""
 
     name = "CLIENT PAUSE"
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         seconds = scene.random.uniform(*AWHILE)
@@ -145,7 +134,6 @@ class Forget:
     """SCRIPT FLUSH, again and again."""
 
     name = "SCRIPT FLUSH in a loop"
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         for _ in range(30):
@@ -157,7 +145,6 @@ class HangUp:
     """CLIENT KILL of everybody, again and again."""
 
     name = "CLIENT KILL in a loop"
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         for _ in range(10):
@@ -170,7 +157,6 @@ class Fill:
     """maxmemory is reached: new work is refused whole, and what is there goes on to its end."""
 
     name = "maxmemory reached"
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         scene.client.config_set("maxmemory", 1)
@@ -184,7 +170,6 @@ class Revoke:
     """The ACL takes from the user of all clients: scripts, the keys, or the blocking pop of idle workers."""
 
     name = "ACL revoked"
-    back = BACK
     rules = ("-evalsha -eval", "resetkeys ~other:*", "-blpop", "resetchannels")
 
     def inject(self, scene: Scene) -> None:
@@ -201,7 +186,6 @@ class Rotate:
     """A password is set that nobody here knows, and connections are dropped; then it is taken back."""
 
     name = "password changed"
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         client = admin(scene)
@@ -219,7 +203,6 @@ class Crowd:
     """Other clients use up the connections that the server allows."""
 
     name = "maxclients reached"
-    back = BACK
 
     def inject(self, scene: Scene) -> None:
         client = admin(scene)
