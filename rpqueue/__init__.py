@@ -43,6 +43,9 @@ MAX_MESSAGE_BYTES: int
 CLAIM_AHEAD: float
 ASYNC_SLOTS: int
 REMEMBER_CANCELLED: float
+DURABILITY: str | bool | None
+DURABILITY_REPLICAS: int
+DURABILITY_TIMEOUT: float
 SIGNING_KEYS: dict[str, Any] | str | None
 SIGNING_REQUIRED: bool | None
 

@@ -45,6 +45,8 @@ SENT: dict[str, Role] = {
     "SUBSCRIBE": "producer",  # waiting
     "UNSUBSCRIBE": "producer",
     "PING": "producer",
+    "WAIT": "producer",  # durability="replicated"; "fsync" needs WAITAOF, which a server before 7.2 refuses to hear of
+    "PEXPIRE": "producer",  # the same
     "ROLE": "producer",  # behind Sentinel: is this the master?
     "SELECT": "producer",  # a database other than 0
     "HGET": "producer",  # the registry, for calls by name
@@ -55,7 +57,6 @@ SENT: dict[str, Role] = {
     "ZADD": "producer",  # known data queues, on Cluster
     "BLPOP": "worker",  # waiting for work
     "RPUSH": "worker",
-    "PEXPIRE": "worker",
     "HSET": "worker",
     "HDEL": "worker",
     "HEXISTS": "worker",

@@ -28,7 +28,7 @@ from .app import App
 from .broker_aio import AsyncBroker, awaited
 from .bulk import Arguments
 from .errors import WrongType
-from .pipelines import current
+from .pipelines import alone, current
 from .protocol import views
 from .protocol.operation import Flow
 from .queues import deadletter_rows
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from . import enqueued
+    from .durability import Durability
     from .flushing import Flushed
     from .tasks import Task
 
@@ -111,7 +112,8 @@ class Aio:
         Args:
             task: made by a decorator of this App.
             args: for the function; values that JSON carries.
-            kwargs: for the function, and the options delay, taskid, _queue, _attempts and execute_inline_now.
+            kwargs: for the function, and the options delay, taskid, _queue, _attempts, durability and
+                execute_inline_now.
         """
         self._check(task)
         if kwargs.pop("execute_inline_now", False):
@@ -119,15 +121,18 @@ class Aio:
             if inspect.isawaitable(value):
                 value = await value
             return classes.InlineTask(task, value, [list(args), kwargs])
-        pipeline = current(self.app)
-        if pipeline is None:
+        pipeline, proof = current(self.app), task.proof(kwargs)
+        if pipeline is None and proof is None:
             operation, enqueued = task.call(args, kwargs)
             await self.broker.execute(operation)
             return self._awaited(enqueued)
-        put, enqueued = task.put(args, kwargs)
+        put, enqueued = task.put(args, kwargs, proof)
         call = self._awaited(enqueued)
         put.shown = [call]
-        enqueued.fate = pipeline.add(put)
+        if pipeline is None:
+            await self.broker.run(alone(put))
+        else:
+            enqueued.fate = pipeline.add(put)
         return call
 
     async def execute_many(
@@ -140,6 +145,7 @@ class Aio:
         taskids: Iterable[str | bytes] | None = None,
         _queue: str | bytes | None = None,
         _attempts: int | None = None,
+        durability: Durability | None = None,
     ) -> list[classes.EnqueuedTask]:
         """
         Enqueue many calls of a task, a thousand in one round trip. See `rpqueue.Task.execute_many`.
@@ -148,7 +154,7 @@ class Aio:
         """
         self._check(task)
         show: Callable[..., Any] = lambda calls: [self._awaited(call) for call in calls]  # noqa: E731
-        flow = task.enqueuing(calls, delay, taskids, _queue, _attempts, show)
+        flow = task.enqueuing(calls, delay, taskids, _queue, _attempts, show, durability)
         return await self.broker.run(flow)
 
     def pipeline(self) -> classes.Pipeline:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .aio import Aio
+    from .durability import Durability
     from .tasks import Task
 
 
@@ -152,13 +153,14 @@ class Data:
         is_one: bool = False,
         chunksize: int = 512,
         delay: float | timedelta = 0,
+        durability: Durability | None = None,
     ) -> list[str]:
         """
         Put items into the queue and return their ids. See `rpqueue.Data.put_data`.
 
         Cancelled in between, it has put the chunks before, and the one that was under way.
         """
-        return await self.face.broker.run(self.sync.putting(data, use_dead, is_one, chunksize, delay))
+        return await self.face.broker.run(self.sync.putting(data, use_dead, is_one, chunksize, delay, durability))
 
     async def get_data(
         self,

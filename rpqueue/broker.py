@@ -122,6 +122,7 @@ class Broker:
         self._waiting: Redis | None = None
         self._lines: Lines | None = None
         self._waiting_lines: Lines | None = None
+        self.knows_waitaof = False  #: whether the server was found to; see together.py
         self._connecting = threading.Lock()
         self._listeners = Listeners(lambda: self.waiting.connection_pool.make_connection())
         self._node_lines = PerNode(lambda: self.client, Lines)

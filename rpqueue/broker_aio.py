@@ -21,7 +21,16 @@ from .broker import RAW, Broker, is_noscript, translate, was_answered
 from .connections import LONGEST_BLOCK, awaited_twin, command_client, waiting_client
 from .errors import RpqueueError
 from .protocol.operation import Flow, Operation, Stamp, Watch, encoded, run_async
-from .together import Command, Together, ended, is_one_by_one, outcomes, transaction
+from .together import (
+    Command,
+    Together,
+    ended,
+    is_one_by_one,
+    outcomes,
+    prove_one_by_one,
+    refusal,
+    transaction,
+)
 from .waiting_aio import Lines, News
 
 T = TypeVar("T")
@@ -230,14 +239,33 @@ class AsyncBroker:
 
     async def _together(self, step: Together) -> list[Any]:
         broker, operations = self._broker, step.operations
-        if is_one_by_one(broker, step):
+        if step.proof is not None and broker.is_cluster:
+            return await asyncio.to_thread(prove_one_by_one, broker, step)
+        if step.proof is None and is_one_by_one(broker, step):
             return await self._one_by_one(operations)
+        if against := await self._refusal(step):
+            return [against]
         stamps = [broker.sessions.take() for _ in operations]
         try:
-            replies = await run_async(transaction(operations, stamps), self._exchange)
+            replies = await run_async(transaction(step, stamps), self._exchange)
         except Exception as error:
             return ended(broker, stamps, [translate(error, broker.label)] * len(stamps))
         return ended(broker, stamps, outcomes(broker, operations, replies))
+
+    async def _refusal(self, step: Together) -> RpqueueError | None:
+        flow = refusal(self._broker, step)
+        try:
+            asked = next(flow)
+            while True:
+                try:
+                    answer = await self.call(asked)
+                except RpqueueError as error:
+                    asked = flow.throw(error)
+                else:
+                    asked = flow.send(answer)
+        except StopIteration as end:
+            against: RpqueueError | None = end.value
+            return against
 
     async def _one_by_one(self, operations: Sequence[Operation[Any]]) -> list[Any]:
         brought: list[Any] = []

@@ -11,9 +11,10 @@ from .enqueued import EnqueuedTask as Enqueued
 from .enqueued import result_in
 from .errors import UnknownTask, did_you_mean
 from .keys import name_text, text_of
-from .pipelines import Pipeline, current
+from .pipelines import Pipeline, alone, current
 from .protocol.operation import Flow, as_is, command
 from .system import System
+from .together import run_together
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 FORGET_AFTER = 7 * 86_400
 
 #: What the registry tells of a task, so that a process that never imported it enqueues it rightly.
-_TOLD = ("queue", "attempts", "retry_delay", "save_results", "vis_timeout", "use_dead")
+_TOLD = ("queue", "attempts", "retry_delay", "save_results", "vis_timeout", "use_dead", "durability")
 
 
 class KnownTasks:
@@ -132,7 +133,7 @@ class Calling(System):
         Raises:
             UnknownTask: a ValueError and KeyError; says what is known.
         """
-        call: Enqueued = self.broker.run(self.calling(name, queue, args, kwargs))
+        call: Enqueued = run_together(self.broker, self.calling(name, queue, args, kwargs))
         return call
 
     def calling(
@@ -153,12 +154,14 @@ class Calling(System):
             if verify:
                 raise
             task = self.Task(queue or self.settings.default_queue, name, None)
-        put, enqueued = task.put(args, kwargs)
+        put, enqueued = task.put(args, kwargs, task.proof(kwargs))
         shown = show(enqueued)
         put.shown = [shown]
         pipeline = current(self)  # the one of before may have ended meanwhile
-        if pipeline is None:
+        if pipeline is None and put.proof is None:
             yield from put.operation()
+        elif pipeline is None:
+            yield from alone(put)
         else:
             enqueued.fate = pipeline.add(put)
         return shown

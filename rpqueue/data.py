@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
 from .connections import LONGEST_BLOCK
+from .durability import Durability, durability_of
 from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text, text_of
 from .messages import Flags
-from .pipelines import current
+from .pipelines import alone, current
 from .protocol import data as protocol
 from .protocol import moves, views
 from .protocol.data import Catch, Items
@@ -23,6 +24,7 @@ from .protocol.operation import Flow, Wait, Watch, as_is, command
 from .puts import Put
 from .states import State
 from .tasks import attempts_number
+from .together import run_together
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -132,6 +134,7 @@ class Data:
         is_one: bool = False,
         chunksize: int = 512,
         delay: float | timedelta = 0,
+        durability: Durability | None = None,
     ) -> list[str]:
         """
         Put items into the queue. Into a dead-letter view: as dead letters.
@@ -142,6 +145,8 @@ class Data:
             is_one: whether *data* is one item, list or not.
             chunksize: items that one call to Redis puts, all or none; 1 or greater, more than 3,000 are split.
             delay: seconds until they can be got; only for a queue with vis_timeout > 0.
+            durability: "replicated": wait, after each chunk, until DURABILITY_REPLICAS replicas have it; "fsync": until
+                it is on the master's disk; False: for Redis's answer. None: what DURABILITY says.
 
         Returns:
             The ids of the items, in order.
@@ -150,10 +155,12 @@ class Data:
             RefusedInput: something cannot be used. Where it is an item, the error says which, and what is put; of its
                 chunk nothing is.
             RedisError: Redis could not do it; chunks before are put.
+            DurabilityNotConfirmed: a chunk is put, and not as safe as *durability* asks, or not in time; chunks before
+                are. `fates.done` of this error holds its ids.
 
         In the block of a `pipeline`, all items are checked at once, and put when the block ends.
         """
-        return self.app.broker.run(self.putting(data, use_dead, is_one, chunksize, delay))
+        return run_together(self.app.broker, self.putting(data, use_dead, is_one, chunksize, delay, durability))
 
     def putting(
         self,
@@ -162,8 +169,10 @@ class Data:
         is_one: bool = False,
         chunksize: int = 512,
         delay: float | timedelta = 0,
+        durability: Durability | None = None,
     ) -> Flow[list[str]]:
         """What `put_data` says to Redis."""
+        proof = self.app.proof(durability_of(durability, f"durability of {self.queue}"))
         size = min(_count(chunksize, "chunksize", most=None), MOST_PUT)
         seconds = self._delay(delay)
         if self.is_tasks:
@@ -184,16 +193,27 @@ class Data:
             pairs, signer = list(zip(fresh, bodies, strict=True)), self.app.signer
             if signer:
                 pairs = signer.sign(self.keys.stem, tail, pairs)
-            put = Put(self.keys, self.app.data_index, pairs, fresh, delay=seconds, tail=tail, is_dead=self.is_dead)
+            put = Put(
+                self.keys,
+                self.app.data_index,
+                pairs,
+                fresh,
+                delay=seconds,
+                tail=tail,
+                is_dead=self.is_dead,
+                proof=proof,
+            )
             ids += fresh
             pipeline = current(self.app)
-            if pipeline is None:
+            if pipeline is not None:
+                pipeline.add(put)
+            elif proof is not None:
+                yield from alone(put)
+            else:
                 operation = put.operation()
                 if isinstance(data, Sequence):  # others may be read from somewhere, and no further than was put
                     operation.meanwhile = chunks.prepare
                 yield from operation
-            else:
-                pipeline.add(put)
         return ids
 
     def _encoded(self, data: Any, size: int) -> Iterator[list[bytes]]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
 from . import tasks
+from .durability import Durability
 from .errors import RefusedInput, WrongType
 from .schedule import Cron, Schedule
 from .system import System
@@ -34,6 +35,7 @@ class Declaring(System):
         use_dead: bool = False,
         *,
         name: str | None = None,
+        durability: Durability | None = None,
     ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]: ...
     def task(
         self,
@@ -46,6 +48,7 @@ class Declaring(System):
         use_dead: bool = False,
         *,
         name: str | None = None,
+        durability: Durability | None = None,
         **unknown: Any,
     ) -> Any:
         """
@@ -61,6 +64,8 @@ class Declaring(System):
             vis_timeout: seconds it may take before it is delivered again. 0: it is delivered at most once.
             use_dead: whether it is dead-lettered when it is given up.
             name: how messages name it; None: ``module.qualname``.
+            durability: what enqueueing waits for: "replicated", replicas that have it; "fsync", the master's disk;
+                False, Redis's answer. None: what DURABILITY says.
             unknown: refused, with the nearest known name.
 
         Raises:
@@ -78,6 +83,7 @@ class Declaring(System):
                 save_results=save_results,
                 vis_timeout=vis_timeout,
                 use_dead=use_dead,
+                durability=durability,
             )
 
         return decorate if args is None else decorate(args)

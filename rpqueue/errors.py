@@ -15,6 +15,7 @@ RpqueueError
 ├── Undecodable             ValueError: bytes in Redis that are no message of this library, or too large
 │   ├── BadSignature            what was signed by none of SIGNING_KEYS, for something else, or not at all
 │   └── NewerMessage            a message in a form that only a newer rpqueue reads; it is left for one
+├── DurabilityNotConfirmed  it is in its queue, but not as safe in time as `durability` asks
 ├── NotEnqueued             the call is not in its queue: its pipeline has not sent it, or could not
 ├── TaskFailed              the task ended without a result; `.error` says how
 │   └── TaskLost                its worker died, and it may be run at most once
@@ -105,6 +106,20 @@ class NewerMessage(Undecodable):
     def __init__(self, message: str, version: int = 0) -> None:
         super().__init__(message)
         self.version = version  #: of its form
+
+
+class DurabilityNotConfirmed(RpqueueError):
+    """
+    Messages are in their queue, but Redis did not confirm in time that they are as safe as `durability` asks.
+
+    They run like any others. If the master is lost now, they may be, too. Enqueueing once more under the same
+    ``taskid`` asks for confirmation once more, and has no other effect. `fates.done` has all calls that are in.
+    """
+
+    @property
+    def call(self) -> Any:
+        """The call, or the id of the item, that is in; of several the first one."""
+        return self.fates.done[0] if self.fates is not None and self.fates.done else None
 
 
 class NotEnqueued(RpqueueError):

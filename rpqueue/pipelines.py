@@ -7,7 +7,7 @@ import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from .errors import RefusedInput, RpqueueError
+from .errors import DurabilityNotConfirmed, RefusedInput, RpqueueError
 from .fates import Fate
 from .protocol.operation import Flow
 from .puts import Batches, Put
@@ -111,18 +111,29 @@ def current(app: System) -> Pipeline | None:
     return pipe
 
 
+def alone(put: Put) -> Flow[None]:
+    """What is said to Redis to send one put by itself, with what `sending` does for many."""
+    own = Batches()
+    own.add(put)
+    yield from sending(own)
+
+
 def sending(held: Batches) -> Flow[None]:
     """
     What is said to Redis to send batches, in order, until something goes wrong.
 
     Raises:
         RpqueueError: the first error of a batch, with the `Fates` of all. No batch after it was sent.
+        DurabilityNotConfirmed: the same, of a batch that is in.
     """
     try:
         for batch in held:
-            errors = batch.arrives((yield from Together(batch.sets_out())))
+            step = Together(batch.sets_out(), batch.proof)
+            errors = batch.arrives((yield from step))
             if errors:
                 raise errors[0]
+            if step.unconfirmed:
+                raise DurabilityNotConfirmed(f"enqueued all the same, but not confirmed: {step.unconfirmed}")
     except RpqueueError as error:
         held.leave(f"it was not sent, because what was sent before it failed: {error}")
         fates = held.fates()

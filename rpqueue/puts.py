@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .durability import Proof, stronger
 from .errors import RedisUnavailable, RpqueueError
 from .fates import Fate, Fates
 from .keys import QueueKeys
@@ -39,9 +40,10 @@ class Put:
         tail: of their header, from `messages.header_tail`.
         chosen: whether a user chose the ids.
         is_dead: whether they are dead letters from the start.
+        proof: what Redis has to confirm of them; None: nothing.
     """
 
-    __slots__ = ("chosen", "delay", "fate", "index", "is_dead", "pairs", "queue", "shown", "size", "tail")
+    __slots__ = ("chosen", "delay", "fate", "index", "is_dead", "pairs", "proof", "queue", "shown", "size", "tail")
 
     def __init__(
         self,
@@ -54,9 +56,11 @@ class Put:
         tail: str = "",
         chosen: bool = False,
         is_dead: bool = False,
+        proof: Proof | None = None,
     ) -> None:
         self.queue, self.index, self.pairs, self.shown = queue, index, pairs, shown
         self.delay, self.tail, self.chosen, self.is_dead = delay, tail, chosen, is_dead
+        self.proof = proof
         self.size = sum([len(body) for _, body in pairs])  #: bytes of the bodies
         self.fate = Fate()
 
@@ -85,6 +89,7 @@ class Put:
         self.pairs += other.pairs
         self.shown += other.shown
         self.size += other.size
+        self.proof = stronger(self.proof, other.proof)
 
 
 class Batch:
@@ -113,6 +118,14 @@ class Batch:
         self._last[put.queue.stem] = put
         self.puts.append(put)
         return put
+
+    @property
+    def proof(self) -> Proof | None:
+        """What Redis has to confirm of them; None: nothing."""
+        proof = None
+        for put in self.puts:
+            proof = stronger(proof, put.proof)
+        return proof
 
     def sets_out(self) -> list[Operation[float]]:
         """It is being sent. Returns what to say to Redis."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, Generic, TypeVar, overload
 
 from . import logs, messages, signing
+from .durability import durability_of
 from .errors import RpqueueError, SettingError
 from .keys import name_text
 
@@ -167,6 +168,15 @@ class Settings:
     async_slots = Setting(lambda: 100, _whole(1), "``async def`` tasks that one process runs at the same time.")
     remember_cancelled = Setting(
         lambda: 86_400.0, _seconds(0), "Seconds for which a cancelled task's status stays known."
+    )
+    durability = Setting(
+        lambda: None,
+        durability_of,
+        'What an enqueue waits for unless it is told otherwise: "replicated", "fsync", or None: Redis\'s answer.',
+    )
+    durability_replicas = Setting(lambda: 1, _whole(1), 'Replicas that must have what is enqueued as "replicated".')
+    durability_timeout = Setting(
+        lambda: 1.0, _seconds(0.001), "Seconds for which an enqueue waits until that is confirmed."
     )
     signing_keys = Setting(
         lambda: None,

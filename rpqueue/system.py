@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from .broker import Broker
 from .connections import Endpoint, named
-from .errors import RefusedInput, WrongType
+from .durability import Durability, Proof
+from .errors import RefusedInput, SettingError, WrongType
 from .keys import Keys, QueueKeys, name_text
 from .protocol.moves import Index, Rules
 from .settings import Settings
@@ -79,6 +80,22 @@ class System:
     def task_rules(self) -> Rules:
         """What becomes of tasks that are given up."""
         return Rules("tasks", self.settings.poison_crashes, self.settings.keep_failed)
+
+    def proof(self, asked: Durability | None, declared: Durability | None = None) -> Proof | None:
+        """What Redis has to confirm of an enqueue: as *asked*, else as *declared*, else as DURABILITY says."""
+        level = declared if asked is None else asked
+        settings = self.settings
+        if level is None:
+            level = settings.durability
+        if not level:
+            return None
+        timeout = settings.durability_timeout
+        if not self.broker.is_users and timeout >= self.broker.endpoint.socket_timeout:
+            raise SettingError(
+                f"setting DURABILITY_TIMEOUT: expected less than the socket_timeout of "
+                f"{self.broker.endpoint.socket_timeout:g} s, got {timeout:g}"
+            )
+        return Proof(settings.durability_replicas if level == "replicated" else 0, level == "fsync", timeout)
 
     def task_keys(self, queue: str | bytes) -> QueueKeys:
         """The keys of a task queue."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from . import bulk, messages
 from .bulk import Arguments
+from .durability import Durability, Proof, durability_of
 from .enqueued import EnqueuedTask, InlineTask, calls_of
 from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text
 from .messages import Flags
-from .pipelines import current, sending
+from .pipelines import alone, current, sending
 from .protocol import moves
 from .protocol.operation import Flow, Operation
 from .protocol.schedules import slot_id
@@ -60,6 +61,8 @@ class Task(Generic[P, R]):
         save_results: seconds to keep what it returned; 0: not at all.
         vis_timeout: seconds it may take before it is delivered again; 0: it is delivered at most once.
         use_dead: whether it is dead-lettered when it is given up.
+        durability: what enqueueing waits for: "replicated", "fsync", or False, Redis's answer; None: what DURABILITY
+            says.
     """
 
     app: ClassVar[App]
@@ -77,6 +80,7 @@ class Task(Generic[P, R]):
         save_results: float = 0,
         vis_timeout: float = 0,
         use_dead: bool | None = None,
+        durability: Durability | None = None,
     ) -> None:
         self.queue = name_text(queue, "queue")
         self.name = name_text(name, "task name")
@@ -86,6 +90,7 @@ class Task(Generic[P, R]):
         self.save_results = messages.seconds(save_results, f"save_results of {name}")
         self.vis_timeout = messages.seconds(vis_timeout, f"vis_timeout of {name}")
         self.use_dead = bool(use_dead)
+        self.durability = durability_of(durability, f"durability of {name}")
         self.low_delay_okay = bool(low_delay_okay)
         self.never_skip = bool(never_skip)
         if self.queue == self.app.settings.deadletter_queue:
@@ -146,19 +151,26 @@ class Task(Generic[P, R]):
                 _queue: another queue for this call.
                 execute_inline_now: True runs it here, without Redis.
                 _attempts: attempts of this call.
+                durability: "replicated": return when DURABILITY_REPLICAS replicas have it; "fsync": when it is on the
+                    master's disk; False: when Redis has answered. None: as it is declared.
 
         Raises:
             RefusedInput: something cannot be used; nothing was sent.
             RedisError: Redis could not do it. RedisUnavailable alone leaves open whether it did.
+            DurabilityNotConfirmed: it is in its queue, and not as safe as *durability* asks, or not in time. `call` of
+                this error is what would have been returned.
         """
         if kwargs.pop("execute_inline_now", False):
             return self._inline(args, kwargs)
-        pipeline = current(self.app)
-        if pipeline is None:
+        pipeline, proof = current(self.app), self.proof(kwargs)
+        if pipeline is None and proof is None:
             operation, enqueued = self.call(args, kwargs)
             self.app.broker.execute(operation)
+            return enqueued
+        put, enqueued = self.put(args, kwargs, proof)
+        if pipeline is None:
+            run_together(self.app.broker, alone(put))
         else:
-            put, enqueued = self.put(args, kwargs)
             enqueued.fate = pipeline.add(put)
         return enqueued
 
@@ -170,11 +182,20 @@ class Task(Generic[P, R]):
         operation = moves.enqueue(keys, self.app.index, (pair,), delay=seconds, tail=tail, chosen=chosen)
         return operation, calls_of(self, keys.name, (pair[0],))[0]
 
-    def put(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Put, EnqueuedTask]:
+    def proof(self, kwargs: dict[str, Any]) -> Proof | None:
+        """What Redis has to confirm of a call. Takes that option out of *kwargs*."""
+        asked = kwargs.pop("durability", None) if kwargs else None
+        if asked is not None:
+            asked = durability_of(asked, f"durability of {self.name}")
+        return self.app.proof(asked, self.durability)
+
+    def put(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], proof: Proof | None = None
+    ) -> tuple[Put, EnqueuedTask]:
         """What a pipeline holds of a call, and what `execute` returns then. Takes its own options out of *kwargs*."""
         keys, pair, seconds, tail, chosen = self._message(args, kwargs)
         calls = calls_of(self, keys.name, (pair[0],))
-        return Put(keys, self.app.index, [pair], calls, delay=seconds, tail=tail, chosen=chosen), calls[0]
+        return Put(keys, self.app.index, [pair], calls, delay=seconds, tail=tail, chosen=chosen, proof=proof), calls[0]
 
     def _message(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -225,6 +246,7 @@ class Task(Generic[P, R]):
         taskids: Iterable[str | bytes] | None = None,
         _queue: str | bytes | None = None,
         _attempts: int | None = None,
+        durability: Durability | None = None,
     ) -> list[EnqueuedTask]:
         """
         Enqueue many calls of this task, a thousand in one round trip.
@@ -241,6 +263,7 @@ class Task(Generic[P, R]):
                 same calls once more. An id that another call has refuses its whole batch. None: random ones.
             _queue: another queue for these calls.
             _attempts: attempts of these calls.
+            durability: see `execute`; each batch is confirmed before the next one is sent.
 
         Returns:
             The calls, in order.
@@ -250,9 +273,11 @@ class Task(Generic[P, R]):
             IdTaken: a ValueError; another call has that id.
             RedisError: Redis could not do it. RedisUnavailable alone leaves open whether it did. `fates` of this error
                 and of IdTaken says of each call whether it is in, not in, or in doubt.
+            DurabilityNotConfirmed: a batch is in its queue, and not as safe as *durability* asks, or not in time. Those
+                after it are not sent; `fates` says which are in.
         """
         made: list[EnqueuedTask] = run_together(
-            self.app.broker, self.enqueuing(calls, delay, taskids, _queue, _attempts)
+            self.app.broker, self.enqueuing(calls, delay, taskids, _queue, _attempts, durability=durability)
         )
         return made
 
@@ -264,9 +289,11 @@ class Task(Generic[P, R]):
         queue: Any = None,
         attempts: Any = None,
         show: Callable[[list[EnqueuedTask]], list[Any]] = list,
+        durability: Any = None,
     ) -> Flow[Any]:
         """What `execute_many` says to Redis. *show* makes what users get to see of calls."""
         seconds, keys = self._seconds(delay), self._keys(queue)
+        proof = self.proof({"durability": durability})
         deliveries = self.attempts if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
         more = {} if deliveries == self.attempts else {"_attempts": deliveries}
         bodies = bulk.bodies(self.name, many, more, self.app.settings.max_message_bytes)
@@ -282,7 +309,8 @@ class Task(Generic[P, R]):
             calls = calls_of(self, keys.name, [message_id for message_id, _ in pairs])
             seen = show(calls)
             shown += seen
-            fate = hold(Put(keys, index, pairs, seen, delay=seconds, tail=tail, chosen=taskids is not None))
+            chosen = taskids is not None
+            fate = hold(Put(keys, index, pairs, seen, delay=seconds, tail=tail, chosen=chosen, proof=proof))
             for call in calls:
                 call.fate = fate
         if pipeline is None:
@@ -313,7 +341,7 @@ class Task(Generic[P, R]):
 
     def start_inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the function as ``execute_inline_now`` does. Takes the other options of `execute` out of *kwargs*."""
-        for option in ("delay", "taskid", "_queue"):
+        for option in ("delay", "taskid", "_queue", "durability"):
             kwargs.pop(option, None)
         if not self.takes_attempts:
             kwargs.pop("_attempts", None)

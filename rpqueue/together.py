@@ -14,11 +14,15 @@ from functools import partial
 from typing import Any, TypeVar
 
 from .broker import RAW, Broker, is_noscript, translate, was_answered
-from .errors import RpqueueError
+from .durability import Proof
+from .errors import RedisError, RedisUnsuitable, RpqueueError
 from .lines import Sent
-from .protocol.operation import Flow, Operation, Stamp, Word, run
+from .protocol.operation import Flow, Operation, Stamp, Word, as_is, command, run
 
 R = TypeVar("R")
+
+#: Milliseconds for which scripts keep memos; see parts/memo.lua.
+MEMO_KEPT = 60_000
 
 Command = Sequence[Word]
 Dialogue = Generator[list[Command], list[Any], list[Any]]
@@ -32,10 +36,14 @@ class Together:
     an operation may have been done; those that the list is too short for were not sent.
     """
 
-    __slots__ = ("operations",)
+    __slots__ = ("operations", "proof", "unconfirmed")
 
-    def __init__(self, operations: Sequence[Operation[Any]]) -> None:
+    def __init__(self, operations: Sequence[Operation[Any]], proof: Proof | None = None) -> None:
         self.operations = operations
+        #: What Redis has to confirm of them, in the same round trip.
+        self.proof = proof
+        #: What it did not, when they have been carried out; empty: nothing.
+        self.unconfirmed = ""
 
     def __iter__(self) -> Generator[Together, Any, list[Any]]:
         """``outcomes = yield from Together(...)`` inside a flow."""
@@ -52,11 +60,17 @@ def run_together(broker: Broker, flow: Flow[R]) -> R:
 def _carry(broker: Broker, step: Any) -> Any:
     if not isinstance(step, Together):
         return broker.execute(step)
+    if step.proof is not None:
+        return _prove(broker, step)
     if is_one_by_one(broker, step):
         return _one_by_one(broker, step.operations)
+    return _at_once(broker, step)
+
+
+def _at_once(broker: Broker, step: Together) -> list[Any]:
     stamps = [broker.sessions.take() for _ in step.operations]
     try:
-        replies = run(transaction(step.operations, stamps), partial(_exchange, broker))
+        replies = run(transaction(step, stamps), partial(_exchange, broker))
     except Exception as error:
         return ended(broker, stamps, [translate(error, broker.label)] * len(stamps))
     return ended(broker, stamps, outcomes(broker, step.operations, replies))
@@ -94,7 +108,7 @@ def _exchange(broker: Broker, commands: list[Command]) -> list[Any]:
     for words in commands:
         pipe.execute_command(*words, **RAW)
     answers: list[Any] = pipe.execute(raise_on_error=False)
-    if open_end is not None and _is_aborted(answers):
+    if open_end is not None and _is_aborted(answers[: commands.index(_EXEC) + 1]):
         # That it was refused this time does not say that it was not done the first time, when nobody answered.
         raise open_end
     return answers
@@ -125,22 +139,30 @@ def is_refusal(error: BaseException) -> bool:
     return any(kind.__name__ == "ResponseError" for kind in type(error).__mro__)
 
 
-def transaction(operations: Sequence[Operation[Any]], stamps: Sequence[Stamp]) -> Dialogue:
+def transaction(step: Together, stamps: Sequence[Stamp]) -> Dialogue:
     """
-    What is said to Redis to have *operations* done in one go.
+    What is said to Redis to have the operations of a step done in one go, and confirmed.
 
     Yields commands to send in one write, is sent their replies, and returns the reply or error of each operation.
     """
+    operations, behind = step.operations, proving(step, stamps)
     scripts = [operation.script for operation in operations if operation.script is not None]
     words = [operation.words(stamp) for operation, stamp in zip(operations, stamps, strict=True)]
     calls: list[Command] = [("EVALSHA", script.sha, *some) for script, some in zip(scripts, words, strict=True)]
-    replies = _replies((yield [("MULTI",), *calls, ("EXEC",)]))
+    answers = yield [_MULTI, *calls, _EXEC, *behind]
+    replies = _replies(answers[: len(calls) + 2])
     if not any(isinstance(reply, Exception) and is_noscript(reply) for reply in replies):
+        hear_proof(step, answers[len(calls) + 2 :])
         return replies
     # All of them once more, for the sake of their order: those that were done are answered by their stamps.
     for at in {script.sha: at for at, script in reversed(list(enumerate(scripts)))}.values():
         calls[at] = ("EVAL", scripts[at].source, *words[at])
-    return _replies((yield [("MULTI",), *calls, ("EXEC",)]))
+    answers = yield [_MULTI, *calls, _EXEC, *behind]
+    hear_proof(step, answers[len(calls) + 2 :])
+    return _replies(answers[: len(calls) + 2])
+
+
+_MULTI, _EXEC = ("MULTI",), ("EXEC",)
 
 
 def _replies(answers: list[Any]) -> list[Any]:
@@ -150,6 +172,112 @@ def _replies(answers: list[Any]) -> list[Any]:
     if isinstance(done, Exception):  # nothing was done, because one of them could not even be queued
         return [next((answer for answer in queued if isinstance(answer, Exception)), done)] * len(queued)
     return list(done)
+
+
+# Proofs.
+
+
+def proving(step: Together, stamps: Sequence[Stamp]) -> list[Command]:
+    """
+    What to say behind the operations of a step to have them confirmed.
+
+    WAIT speaks of what its own connection wrote. Of a call that was sent again over a new one, and answered by its
+    memo, that is nothing, so everything would be confirmed at once (Redis 8, Valkey). Hence the memo is touched.
+    """
+    memo = step.operations[-1].memo
+    if step.proof is None or memo is None:
+        return []
+    return [("PEXPIRE", memo(stamps[-1].session), MEMO_KEPT), *step.proof.words()]
+
+
+def hear_proof(step: Together, answers: Sequence[Any]) -> None:
+    """Take in the answers to what `proving` said."""
+    if step.proof is not None:
+        step.unconfirmed = step.proof.shortfall(answers[1:])
+
+
+def refusal(broker: Broker, step: Together) -> Flow[RpqueueError | None]:
+    """Ask Redis, once, whether it knows how to confirm. Returns what speaks against sending the step."""
+    if step.proof is None or not step.proof.is_synced or broker.knows_waitaof:
+        return None
+    try:
+        yield from command(as_is, "WAITAOF", 0, 0, 1)
+    except RedisError as error:
+        if "unknown command" not in str(error):
+            return error
+        return RedisUnsuitable(
+            f"durability: expected Redis 7.2 or Valkey 7.2 or later for 'fsync', got one that does not know WAITAOF "
+            f"({broker.label}); nothing was sent. 'replicated' works everywhere"
+        )
+    broker.knows_waitaof = True
+    return None
+
+
+def _prove(broker: Broker, step: Together) -> list[Any]:
+    if broker.is_cluster:
+        return prove_one_by_one(broker, step)
+    against = _try(broker, refusal(broker, step))
+    return [against] if against else _at_once(broker, step)
+
+
+def _try(broker: Broker, flow: Flow[R]) -> R:
+    """Carry a flow that wants to hear of errors itself."""
+    try:
+        asked = next(flow)
+        while True:
+            try:
+                answer = broker.execute(asked)
+            except RpqueueError as error:
+                asked = flow.throw(error)
+            else:
+                asked = flow.send(answer)
+    except StopIteration as end:
+        result: R = end.value
+        return result
+
+
+def prove_one_by_one(broker: Broker, step: Together) -> list[Any]:
+    """
+    Carry out operations on a Cluster, each confirmed by the node that has its queue.
+
+    redis-py does not say which connection it used, so this takes one of that node, and a second round trip.
+    """
+    brought, missing = [], []
+    for operation in step.operations:
+        stamp = broker.sessions.take()
+        one = Together([operation], step.proof)
+        try:
+            brought.append(broker.execute(operation, stamp))
+            hear_proof(one, _say_at_node(broker, operation, proving(one, [stamp])))
+            missing += [one.unconfirmed] if one.unconfirmed else []
+        except RpqueueError as error:
+            brought.append(error)
+            if not was_answered(error):
+                break
+        broker.sessions.give_back(stamp)
+    step.unconfirmed = "; ".join(missing)
+    return brought
+
+
+def _say_at_node(broker: Broker, operation: Operation[Any], commands: list[Command]) -> list[Any]:
+    """Say commands, over one connection, to the master that has an operation's queue."""
+    cluster: Any = broker.client
+    answers: list[Any] = []
+    for _ in range(3):
+        try:
+            node = cluster.get_node_from_key(operation.keys[0])
+            pipe = cluster.get_redis_connection(node).pipeline(transaction=False)
+            for words in commands:
+                pipe.execute_command(*words, **RAW)
+            answers = pipe.execute(raise_on_error=False)
+        except Exception as error:
+            answers = [translate(error, broker.label)] * len(commands)
+        if not isinstance(answers[0], Exception):
+            break
+        cluster.nodes_manager.initialize()  # the slot has moved
+    if isinstance(answers[0], Exception):
+        return [answers[0]] * len(answers)  # what was waited for may be something else's
+    return answers
 
 
 def outcomes(broker: Broker, operations: Sequence[Operation[Any]], replies: Sequence[Any]) -> list[Any]:

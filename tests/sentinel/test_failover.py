@@ -16,7 +16,7 @@ import pytest
 from rpqueue import App, aio
 from rpqueue.connections import Endpoint
 from rpqueue.tasks import Task
-from tests.sentinel.deployment import SERVICE, Deployment, SentinelProcess
+from tests.sentinel.deployment import SERVICE, Deployment, SentinelProcess, quick_client
 from tests.servers import Server, wait_until
 from tests.worker.harness import Bench
 from tests.worker.load import load, progress, runs
@@ -210,8 +210,11 @@ FLAVOURS = pytest.mark.parametrize("watched_pair", ["redis62", "redis", "valkey"
 
 
 def name_as_master(sentinel: SentinelProcess, server: Server) -> None:
-    sentinel.ask("REMOVE", SERVICE)
-    sentinel.ask("MONITOR", SERVICE, "127.0.0.1", server.port, 1)
+    with contextlib.closing(quick_client(sentinel.port)) as client:
+        pipe = client.pipeline(transaction=False)  # in one write: nobody asks in between
+        pipe.execute_command("SENTINEL", "REMOVE", SERVICE)
+        pipe.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", server.port, 1)
+        pipe.execute()
 
 
 @FLAVOURS

@@ -43,6 +43,9 @@ TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
     "CLAIM_AHEAD": (0.005, 0, 0.0, [-0.1, None, math.inf]),
     "ASYNC_SLOTS": (100, 1, 1, [0, None, 10.0]),
     "REMEMBER_CANCELLED": (86_400.0, timedelta(days=2), 172_800.0, [-1, None, 1e10]),
+    "DURABILITY": (None, "fsync", "fsync", ["disk", True, 1, ""]),
+    "DURABILITY_REPLICAS": (1, 2, 2, [0, None, 1.5]),
+    "DURABILITY_TIMEOUT": (1.0, timedelta(seconds=2), 2.0, [0, None, -1]),
     "SIGNING_KEYS": (Secrets(), {"a": SECRET}, Secrets(a=SECRET.encode()), [7, [], {"a": "short"}, {"~": SECRET}, "a"]),
     "SIGNING_REQUIRED": (False, 1, True, []),
 }

@@ -13,7 +13,7 @@ from rpqueue.keys import Keys
 from rpqueue.protocol import moves
 from rpqueue.protocol.data import bury_new
 from rpqueue.protocol.operation import Operation, Stamp
-from rpqueue.together import ended, outcomes, transaction
+from rpqueue.together import Together, ended, outcomes, transaction
 
 KEYS = Keys("test").data("a")
 OPERATIONS: list[Operation[Any]] = [
@@ -33,7 +33,7 @@ def said(commands: list[Any]) -> list[tuple[Any, ...]]:
 
 def answered(*answers: list[Any]) -> tuple[list[Any], list[Any]]:
     """What a transaction says, and what it makes of these answers to it."""
-    dialogue, told = transaction(OPERATIONS, STAMPS), []
+    dialogue, told = transaction(Together(OPERATIONS), STAMPS), []
     told.append(said(next(dialogue)))
     try:
         for answer in answers:
