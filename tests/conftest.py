@@ -15,11 +15,16 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from rpqueue import App
 from tests import servers
 from tests.cluster.nodes import Cluster
 from tests.servers import FLAVOURS, Server
+
+# A machine that is busy with something else makes no test wrong.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 #: Whether the tests run on a cluster.
 ON_CLUSTER = os.environ.get("RPQUEUE_TEST_SERVER") == "cluster"
