@@ -30,13 +30,16 @@ class Node(Server):
 
     id: str  #: under which the others know it
 
+    _asking: redis.Redis | None = None
+
     def ask(self, *words: Any) -> Any:
         """What it says to a command: as it says it, text as str, and without anybody's redirections or retries."""
-        with contextlib.closing(
-            redis.Redis(port=self.port, socket_timeout=10, retry=Retry(NoBackoff(), 0), decode_responses=True)
-        ) as client:
+        client = self._asking
+        if client is None:
+            client = self.client(socket_timeout=10, retry=Retry(NoBackoff(), 0), decode_responses=True)
             client.response_callbacks.clear()
-            return client.execute_command(*words)
+            self._asking = client
+        return client.execute_command(*words)
 
     def told(self, *words: Any) -> dict[str, str]:
         """The lines ``name:value`` of what it says to a command."""

@@ -44,7 +44,8 @@ class Reshard(OnCluster):
 
     def inject(self, scene: Scene) -> None:
         cluster, slot = self.cluster(scene), some_slot(scene)
-        others = [node for node in cluster.masters if node is not cluster.master_of(slot)]
+        owner = cluster.master_of(slot)
+        others = [node for node in cluster.masters if node is not owner]
         with cluster.moving(slot, scene.random.choice(others)):
             time.sleep(scene.random.uniform(0, 0.5))
 

@@ -1,0 +1,24 @@
+"""A short tier of the faults of clusters; ``make faults`` runs all of them, and longer."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import pytest
+
+from tests.stress import running
+from tests.stress.faults import named
+from tests.stress.running import Plan
+
+pytestmark = pytest.mark.stress
+
+
+def test_moved_slots_and_dead_masters_lose_nothing() -> None:
+    seed = random.SystemRandom().randrange(10**9)
+    sys.stdout.write(f"seed {seed}\n")
+    names = ("cluster: slot moved", "cluster: master killed")
+    outcome = running.run(Plan("short", [named(name) for name in names], seed, seconds=2.5, rate=150.0))
+    assert outcome.broken == []
+    assert outcome.counts["completed"] > 50
+    assert sum(outcome.faults.values()) >= 2
