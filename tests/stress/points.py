@@ -15,6 +15,7 @@ from typing import Any
 
 from rpqueue.worker import fetcher, recurrer, undertaker
 from rpqueue.worker.claims import decode
+from rpqueue.worker.runner import Runner
 from tests.stress.history import History
 
 #: Point -> what has happened when the process dies there.
@@ -91,6 +92,7 @@ def install(board: Board, history: History) -> None:
     _around(fetcher.Fetcher, "ended", before=lambda: board.at("ended"), after=lambda: board.at("finished"))
     _around(fetcher.Fetcher, "_answer", before=lambda: board.at("round"))
     _around(undertaker.Undertaker, "_unrecorded", after=lambda: board.at("burying"))
+    _wrap_starts(history)
     _wrap_answers_to_acks(board, history)
     _wrap_failures(board)
     _wrap_firing(board, history)
@@ -116,6 +118,18 @@ def _around(
     setattr(owner, name, wrapped)
 
 
+def _wrap_starts(history: History) -> None:
+    original = Runner._start
+
+    def starting(self: Any, task: Any, claim: Any) -> float:
+        # Before the ledger says so: from then on the supervisor takes it for a run.
+        if claim.args:
+            history.write("begin", "ok", claim.args[0])
+        return original(self, task, claim)
+
+    Runner._start = starting  # type: ignore[method-assign]
+
+
 def _wrap_answers_to_acks(board: Board, history: History) -> None:
     original = fetcher.Fetcher._take_in
 
@@ -132,8 +146,6 @@ def _wrap_answers_to_acks(board: Board, history: History) -> None:
 
 
 def _wrap_failures(board: Board) -> None:
-    from rpqueue.worker.runner import Runner
-
     original = Runner._failed
 
     def failing(self: Any, *args: Any) -> None:

@@ -14,6 +14,8 @@ from tests.stress import network_faults, server_faults
 from tests.stress.figures import Figure, measure
 from tests.stress.running import Outcome
 
+#: Seconds after which work goes on when Redis is well again.
+BACK = 2.0
 #: Columns between the name and the recoveries.
 COUNTS = ("messages", "completed", "dead", "cancelled", "lost-listed", "lost", "duplicated")
 
@@ -36,9 +38,23 @@ def totals(outcomes: Sequence[Outcome]) -> list[Figure]:
         twice += sum(one.invariant == "I6" for one in outcome.broken)
     least = (("messages", counts["messages"], 100_000), ("faults", faults, 1_000))
     none = (("lost", counts["lost"]), ("delivered twice that may be once only", counts["duplicated"]))
+    back = [
+        seconds
+        for outcome in outcomes
+        if len(outcome.plan.faults) == 1 and getattr(outcome.plan.faults[0], "back", 0) == BACK
+        for taken in outcome.recoveries.values()
+        for seconds in taken
+    ]
+    soon = sum(seconds < BACK for seconds in back)
     return [
         *(Figure(name, f"{number:,}", f"{goal:,}", number >= goal) for name, number, goal in least),
         *(Figure(name, str(number), "0", number == 0) for name, number in none),
+        Figure(
+            "back at work after a fault of Redis or the network",
+            f"{soon} of {len(back)} in time, {max(back, default=0):.2f} s at most",
+            f"{BACK:g} s, 19 of 20 times",
+            soon >= 0.95 * len(back),
+        ),
         Figure("queues in which a completion was accepted twice", str(twice), "0", twice == 0),
         *back_at_work(outcomes),
     ]

@@ -130,7 +130,8 @@ def inject_all(scene: Scene, plan: Plan) -> None:
         [drawn] = scene.random.choices(plan.faults, [1 / (0.3 + took[fault.name]) for fault in plan.faults])
         fault = waiting.pop() if waiting else drawn
         before = time.monotonic()
-        scene.inject(fault)
+        # Where all come together, one hides how soon work goes on after another.
+        scene.inject(fault, back=60.0 if len(plan.faults) > 1 else None)
         took[fault.name] = time.monotonic() - before
         time.sleep(scene.random.uniform(0.5, 1.5) * getattr(fault, "pause", PAUSE))
 

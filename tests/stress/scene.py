@@ -83,6 +83,7 @@ class Scene:
         self.history, self.board = History(directory, "scene"), Board(directory / "board")
         self.app = self.new_app()
         work.declare(self.app, self.history, self.board)
+        self.app.set_priority(work.PROBES, 0)
         self.workers: list[Agent] = []
         self.consumers: list[Agent] = []
         self.producers: list[Agent] = []
@@ -185,31 +186,35 @@ class Scene:
     # Messages, faults, instants.
 
     def send(self, kind: str, *args: Any, **options: Any) -> str:
-        """Enqueue one message from this process; returns its key. Options are those of `Task.execute`."""
+        """
+        Enqueue one call from this process, into a queue that goes before the others; returns its key.
+
+        Options are those of `Task.execute`.
+        """
         self._sent += 1
         key = f"{kind}-scene-{self._sent}"
-        work.send_one(self.app, self.history, kind, key, *args, **options)
+        work.send_one(self.app, self.history, kind, key, *args, **{"_queue": work.PROBES, **options})
         return key
 
-    def inject(self, fault: Fault) -> None:
-        """Do one fault, and write down when it began and when it was healed."""
+    def inject(self, fault: Fault, back: float | None = None) -> None:
+        """Do one fault, and write down when it began and when it was healed. *back*: instead of the fault's own."""
         self.supervised = self.supervised and getattr(fault, "supervised", False)
         self.history.write("fault", "invoke", fault.name)
         fault.inject(self)
-        self.history.write("fault", "ok", fault.name, back=getattr(fault, "back", 20.0))
+        self.history.write("fault", "ok", fault.name, back=back or getattr(fault, "back", 20.0))
 
     def forgive(self, since: int) -> None:
         """What was written from *since* (monotonic ns) until now may have been undone: a server forgot it."""
         self.history.write("forgive", "ok", "", since=since)
 
-    def until(self, step: str, key: str, number: int = 1, timeout: float = 30.0) -> list[Event]:
-        """The events of one step about one message that was sent from here, once there are *number*."""
+    def seen_of(self, step: str, key: str) -> list[Event]:
+        """The events of one step about one message that was sent from here."""
+        return [event for event in self._follower.events() if event.step == step and event.key == key]
 
-        def found() -> list[Event]:
-            return [event for event in self._follower.events() if event.step == step and event.key == key]
-
-        wait_until(lambda: len(found()) >= number, timeout, f"{number} x {step} {key}")
-        return found()
+    def until(self, step: str, key: str, number: int = 1, timeout: float = 60.0) -> list[Event]:
+        """The same, once there are *number*."""
+        wait_until(lambda: len(self.seen_of(step, key)) >= number, timeout, f"{number} x {step} {key}")
+        return self.seen_of(step, key)
 
     # The end.
 
@@ -219,6 +224,7 @@ class Scene:
         keys = self.app.keys
         return {
             work.TASKS: keys.tasks(work.TASKS),
+            work.PROBES: keys.tasks(work.PROBES),
             work.TICKS: keys.tasks(work.TICKS),
             work.ITEMS: keys.data(work.ITEMS),
             work.TAKEN: keys.data(work.TAKEN),

@@ -23,6 +23,7 @@ class Story:
     sent: Event | None = None  #: the invoke of its enqueue
     answer: str = ""  #: ok, fail, unknown; empty: its producer died before there was one
     answered_at: int = 0
+    begins: list[Event] = field(default_factory=list)
     starts: list[Event] = field(default_factory=list)
     ends: list[Event] = field(default_factory=list)
     accepts: list[Event] = field(default_factory=list)
@@ -79,7 +80,7 @@ class Story:
     def tell(self) -> str:
         """The evidence: all its events, one a line."""
         sent = [self.sent] if self.sent else []
-        events = [*sent, *self.starts, *self.ends, *self.accepts, *self.cancels, *self.results]
+        events = [*sent, *self.begins, *self.starts, *self.ends, *self.accepts, *self.cancels, *self.results]
         lines = [
             f"  {event.at / 1e9:.6f} pid {event.pid} {event.step} {event.kind} token {event.token} "
             f"attempt {event.attempt} {event.id} {event.more or ''}"
@@ -92,7 +93,14 @@ class Story:
 def stories(events: Sequence[Event], left: Sequence[Remains]) -> dict[str, Story]:
     """The story of every key that a process or Redis speaks of."""
     told: dict[str, Story] = {}
-    lists = {"start": "starts", "end": "ends", "accept": "accepts", "cancel": "cancels", "result": "results"}
+    lists = {
+        "begin": "begins",
+        "start": "starts",
+        "end": "ends",
+        "accept": "accepts",
+        "cancel": "cancels",
+        "result": "results",
+    }
     for event in events:
         if event.step == "enqueue":
             story = told.setdefault(event.key, Story(event.key))

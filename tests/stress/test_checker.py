@@ -208,9 +208,10 @@ def test_a_result_that_is_not_there_is_found() -> None:
 
 def test_work_that_goes_on_late_is_found() -> None:
     fault = event("fault", "ok", "some fault", 0.5, back=1.0)
-    verdict = check([fault, *sent(), *run(2)], [queue()])
+    assert broken(fault, *sent(), *run(2)) == []
+    verdict = check([fault, *sent(), *run(6)], [queue()])
     assert [one.invariant for one in verdict.broken] == ["I15"]
-    assert verdict.recoveries == {"some fault": [pytest.approx(1.6)]}
+    assert verdict.recoveries == {"some fault": [pytest.approx(5.6)]}
 
 
 def test_what_was_cancelled_may_not_start_afterwards() -> None:

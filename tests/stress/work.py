@@ -20,8 +20,9 @@ from rpqueue.data import Data
 from tests.stress.history import History
 from tests.stress.points import Board
 
-#: Task queue, queue of the schedule's firings, and data queues: leased items, and items that are taken for good.
-TASKS, TICKS, ITEMS, TAKEN = "stress", "ticks", "items", "taken"
+#: Task queue, and the one before it, for what faults send; queue of the schedule's firings; and data queues: leased
+#: items, and items that are taken for good.
+TASKS, PROBES, TICKS, ITEMS, TAKEN = "stress", "probes", "ticks", "items", "taken"
 #: Seconds of the leases that visibility timeouts give here.
 LEASE = 1.0
 #: Deliveries of what should come through in the end.
@@ -63,6 +64,7 @@ KINDS = {
     "hog": _repeated(lease=60.0, attempts=5),
     "sleeper": _repeated(lease=60.0, attempts=5),
     "sleeper_once": Kind({}),
+    "zombie": _repeated(),
     "segfaults": _repeated(lease=60.0, attempts=MANY, use_dead=True),
     "eats": _repeated(lease=60.0, attempts=3, retry_delay=0.05, use_dead=True),
     "out_of_memory": _repeated(lease=60.0, attempts=MANY, use_dead=True),
@@ -160,6 +162,12 @@ class Runs:
         self.start(key, payload)
         if CURRENT_TASK.token == 1:
             time.sleep(seconds)
+        self.end(key)
+
+    def zombie(self, key: str, payload: Any, seconds: float, second: float) -> None:
+        """Take some time for the first run, and some other time for those that follow."""
+        self.start(key, payload)
+        time.sleep(seconds if CURRENT_TASK.token == 1 else second)
         self.end(key)
 
     def segfaults(self, key: str, payload: Any) -> None:

@@ -10,7 +10,7 @@ from tests.servers import wait_until
 from tests.stress.faults import Fault
 from tests.stress.points import POINTS
 from tests.stress.scene import Scene
-from tests.stress.work import LEASE, TASKS
+from tests.stress.work import TASKS
 from tests.worker.harness import is_gone
 
 
@@ -117,21 +117,41 @@ class Suspend:
 
     def inject(self, scene: Scene) -> None:
         seconds = scene.settings["worker_ttl"] + scene.random.uniform(0.1, 0.5)
-        if self.what == "machine":
-            agent = scene.some_worker()
-            agent.pause_all()
-        elif self.what == "supervisor":
+        if self.what == "supervisor":
             agent = scene.some_worker()
             agent.pause(agent.pid)
-        elif self.what == "consumer":
+        else:
             agent = scene.random.choice(scene.consumers)
             agent.pause_all()
-        else:
-            agent, pid = scene.some_child()
-            agent.pause(pid)
-            seconds = LEASE + scene.random.uniform(0.1, 0.5)
         time.sleep(seconds)
         agent.resume()
+
+
+class Awake:
+    """The same to who runs a task, until somebody else runs it: it wakes, and says that it is done."""
+
+    pause = 0.0
+
+    def __init__(self, what: str) -> None:
+        self.what, self.name = what, f"{what} suspended"
+        self.supervised = what == "worker process"
+
+    def inject(self, scene: Scene) -> None:
+        key = scene.send("zombie", 0.1, 0.9)
+        [start, *_] = scene.until("start", key)
+        agents = [worker for worker in scene.workers if start.pid in worker.children()]
+        for agent in agents:
+            if self.what == "machine":
+                agent.pause_all()
+            else:
+                agent.pause(start.pid)
+        # If it was too fast, it was not caught in its run.
+        wait_until(
+            lambda: len(scene.seen_of("start", key)) > 1 or scene.seen_of("accept", key), 60, "somebody else runs it"
+        )
+        for agent in agents:
+            agent.resume()
+        scene.until("end", key, len(scene.seen_of("start", key)))
 
 
 class Stop:
@@ -248,9 +268,9 @@ FAULTS: list[Fault] = [
     DieBurying(),
     KillMachine(),
     DieReaping(),
-    Suspend("worker process"),
+    Awake("worker process"),
+    Awake("machine"),
     Suspend("supervisor"),
-    Suspend("machine"),
     Suspend("consumer"),
     Stop(1),
     Stop(2),
