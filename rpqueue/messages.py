@@ -251,6 +251,7 @@ def decode_task(body: bytes, limit: int = 0) -> tuple[str, list[Any], dict[str, 
         isinstance(value, list)
         and len(value) == 3
         and isinstance(value[0], str)
+        and is_text(value[0])
         and isinstance(value[1], list)
         and isinstance(value[2], dict)
     ):

@@ -7,7 +7,7 @@
 -- ARGV[3..n]  leases  those ids; then id, token, ... of the others; an empty token acks whoever holds the lease
 -- Returns the ids that were not held, in order; empty when all are done now.
 -- O(leases * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: queue, memo, held, ack
+-- Needs: queue, memo, tally, held, ack
 local q, memo = queue_at(1), KEYS[13]
 local number, plain = ARGV[1], tonumber(ARGV[2])
 local done, late = 0, recall(memo, number)

@@ -15,7 +15,7 @@ local q, memo = queue_at(1), KEYS[13]
 local number, name, tail, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local done = recall(memo, number)
 if done then return done end
-check(q)
+check(q, true)
 local now = now_ms()
 local header, last = string.format('1 %.0f', now) .. tail .. '|', string.format('%s %.0f|', reason, now)
 local fields, lasts, scores = {}, {}, {}

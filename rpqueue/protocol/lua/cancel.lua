@@ -15,7 +15,7 @@ local q, memo = queue_at(1), KEYS[13]
 local number, id, keep_for, outcome = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local answer = recall(memo, number)
 if answer then return answer end
-check(q)
+check(q, true)
 answer = 0
 if redis.call('ZREM', q.scheduled, id) == 1 or redis.call('HDEL', q.parked, id) == 1
   or (redis.call('HEXISTS', q.messages, id) == 1 and not redis.call('ZSCORE', q.leased, id)

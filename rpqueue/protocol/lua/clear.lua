@@ -15,7 +15,7 @@ local q, memo = queue_at(1), KEYS[13]
 local number, name, limit, forget = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local answer = recall(memo, number)
 if answer then return answer end
-check(q)
+check(q, true)
 -- The call before got its answer. Begins with a freeing write.
 redis.call('DEL', memo)
 

@@ -24,7 +24,7 @@
 -- {queue number, text} of those queues that have a key of a wrong type, 0 for the index: nothing was claimed there, acks may
 -- have had no effect, and the others had their turn.
 -- O(acks + (claimed + promoted + reaped) * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, check, try, memo, header, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
+-- Needs: now, queue, check, try, memo, header, tally, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, said, ack_all, order, still_held, left
 local number, worker_ttl, wanted, starting = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local limit, indexed, yields, count = tonumber(ARGV[5]), ARGV[8] ~= '0', ARGV[8] == '2', tonumber(ARGV[9])
 local rules = {kind = 'tasks', poison = tonumber(ARGV[6]), keep = tonumber(ARGV[7])}

@@ -15,7 +15,7 @@
 -- Returns now (ms). A chosen id that the queue already holds with the same body stays as it is; with another body the
 -- reply is {0, id} and nothing was written. One that was given up (dead, lost or failed) leaves its grave and is new.
 -- O(messages). Begins with a growing write: refused whole at maxmemory.
--- Needs: now, queue, check, memo, counts, sift, wake, head, index
+-- Needs: now, queue, check, memo, tally, counts, sift, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay, tail, chosen = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
 local done = recall(memo, number)
@@ -25,7 +25,7 @@ local now = now_ms()
 local header = string.format('1 %.0f', now + delay) .. tail .. '|'
 local fresh, fields, fences, graves = {}, {}, {}, {}
 if chosen then
-  check(q)
+  check(q, true)
   local taken
   fresh, fields, fences, graves, taken = sift(q, header, now, 6)
   if taken then return {0, taken} end

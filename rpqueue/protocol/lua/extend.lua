@@ -6,7 +6,7 @@
 --                        epoch; 0: none) is never passed
 -- Returns the ids that were held and are extended, in order.
 -- O(leases * log(leased)). Sending it twice does no harm. Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, held
+-- Needs: now, queue, tally, held
 local q = queue_at(1)
 local lease_for = tonumber(ARGV[1])
 local now = now_ms()

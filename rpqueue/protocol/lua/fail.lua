@@ -15,13 +15,13 @@
 -- ARGV[10]    name     text    of the queue
 -- Returns where the message went: 'ready', 'scheduled', 'dead' or 'failed'; 'stale' when the token holds no lease.
 -- O(log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, check, memo, header, counts, held, wake, publish, head, index, bury, end_lease
+-- Needs: now, queue, check, memo, header, tally, counts, held, wake, publish, head, index, bury, end_lease
 local q, memo = queue_at(1), KEYS[13]
 local number, id, token, delay, error_json, reason = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local rules = {kind = ARGV[7], poison = tonumber(ARGV[8]), keep = tonumber(ARGV[9])}
 local verdict = recall(memo, number)
 if verdict then return verdict end
-check(q)
+check(q, true)
 local now = now_ms()
 if not held(q, {id}, {token})[1] then
   -- pcall: at maxmemory the stale, too, get their answer, even if they cannot be counted.

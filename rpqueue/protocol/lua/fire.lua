@@ -20,7 +20,7 @@ local name, schedule, slot, next_slot, id, tail, body = ARGV[1], ARGV[2], ARGV[3
 local now = now_ms()
 local stored = redis.call('HGET', schedules, schedule) or ''
 if stored ~= slot or (slot ~= '' and ARGV[8] ~= '1' and tonumber(slot) > now) then return {0, stored, now} end
-check(q)
+check(q, true)
 redis.call('HSET', schedules, schedule, next_slot)
 if id == '' then return {1, next_slot, now} end
 local last = redis.call('HGET', schedules, '\1' .. schedule)

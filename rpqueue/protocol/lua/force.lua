@@ -10,7 +10,7 @@
 local q = queue_at(1)
 local name, limit = ARGV[1], tonumber(ARGV[2])
 local ids = redis.call('ZRANGE', q.scheduled, 0, limit - 1)
-check(q)
+check(q, true)
 if #ids > 0 then
   redis.call('ZREM', q.scheduled, unpack(ids))
   redis.call('RPUSH', q.ready, unpack(ids))

@@ -15,7 +15,7 @@
 -- Returns {now, ids, messages, again, due}: what was got, oldest first, see pop(); due the next instant (ms) at which
 -- something becomes ready by itself, or 0.
 -- O((wanted + limit) * log(leased)).
--- Needs: now, queue, check, memo, header, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, still_held
+-- Needs: now, queue, check, memo, header, tally, counts, held, wake, publish, head, index, bury, promote, end_lease, reap, ack, claim, still_held
 local q, memo = queue_at(1), KEYS[13]
 local number, wanted, lease_for, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local leaving, name, kind = ARGV[5] == '1', ARGV[6] or '', ARGV[7] or 'data'

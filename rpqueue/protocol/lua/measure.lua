@@ -10,7 +10,7 @@
 -- Returns {available, invisible}: scheduled and leased messages whose instant has not come are invisible. Reaping first
 -- makes it exact: some ended leases are followed by a delivery, others by none.
 -- O(limit * log(leased)).
--- Needs: now, queue, check, header, counts, wake, publish, head, index, bury, promote, end_lease, reap
+-- Needs: now, queue, check, header, tally, counts, wake, publish, head, index, bury, promote, end_lease, reap
 local q = queue_at(1)
 local limit, name = tonumber(ARGV[1]), ARGV[2]
 local now = now_ms()

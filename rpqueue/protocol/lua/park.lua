@@ -4,10 +4,10 @@
 -- ARGV[1..n]  leases  id, token, task name, ...
 -- Returns the ids that were held and are parked, in order.
 -- O(leases * log(leased)). Sent twice, it parks once.
--- Needs: queue, check, counts, held, publish
+-- Needs: queue, check, tally, counts, held, publish
 local q = queue_at(1)
 local parked = {}
-check(q)
+check(q, true)
 for i = 1, #ARGV, 3 do
   local id, token, task = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if held(q, {id}, {token})[1] then

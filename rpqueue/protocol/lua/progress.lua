@@ -5,7 +5,7 @@
 -- Returns for each id in order: 0 when it is over; its token when it is leased; -1 when it waits for its first delivery;
 -- -2 when it waits for a further one.
 -- O(ids * log(leased)).
--- Needs: queue, counts
+-- Needs: queue, tally, counts
 local q = queue_at(1)
 local answers = {}
 for i, id in ipairs(ARGV) do

@@ -13,7 +13,7 @@ local q, memo = queue_at(1), KEYS[13]
 local number, grave, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local deleted = recall(memo, number)
 if deleted then return deleted end
-check(q)
+check(q, true)
 local ids = {}
 for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
 if #ids == 0 then ids = redis.call('ZRANGE', q[grave], 0, limit - 1) end

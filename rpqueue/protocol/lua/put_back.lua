@@ -15,7 +15,7 @@ local q, memo = queue_at(1), KEYS[13]
 local number, name, place = ARGV[1], ARGV[2], ARGV[3]
 local back = recall(memo, number)
 if back then return back end
-check(q)
+check(q, true)
 -- The call before got its answer. Begins with a freeing write.
 redis.call('DEL', memo)
 back = {}

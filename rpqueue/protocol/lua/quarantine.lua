@@ -9,12 +9,12 @@
 --                       it was taken for good and comes back. The error is a JSON object that says what is wrong
 -- Returns the ids that are buried now, in order; those whose lease was not held any more are left out.
 -- O(messages * log(leased)).
--- Needs: now, queue, check, memo, header, counts, held, publish, head, index, bury
+-- Needs: now, queue, check, memo, header, tally, counts, held, publish, head, index, bury
 local q, memo = queue_at(1), KEYS[13]
 local number, name = ARGV[1], ARGV[2]
 local buried = recall(memo, number)
 if buried then return buried end
-check(q)
+check(q, true)
 local now = now_ms()
 buried = {}
 for i = 3, #ARGV, 4 do

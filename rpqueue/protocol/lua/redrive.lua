@@ -8,11 +8,11 @@
 -- ARGV[4..n]  ids     text    which ones; none: the oldest
 -- Returns the ids that went back. Sent twice with ids, it moves each once.
 -- O(moved * log(buried)).
--- Needs: queue, check, counts, wake, head, index
+-- Needs: queue, check, tally, counts, wake, head, index
 local q = queue_at(1)
 local name, grave, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ids, moved = {}, {}
-check(q)
+check(q, true)
 for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
 if #ids == 0 then ids = redis.call('ZRANGE', q[grave], 0, limit - 1) end
 for _, id in ipairs(ids) do

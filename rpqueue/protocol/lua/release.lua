@@ -14,18 +14,19 @@
 --                     an empty token releases whoever's lease
 -- Returns {id, where it went} for each that was held: 'ready', 'scheduled', 'dead', 'lost' or 'failed'.
 -- O(leases * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, check, memo, header, counts, held, wake, publish, head, index, bury, end_lease
+-- Needs: now, queue, check, memo, header, tally, counts, held, wake, publish, head, index, bury, end_lease
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay = ARGV[1], ARGV[2], tonumber(ARGV[6])
 local rules = {kind = ARGV[3], poison = tonumber(ARGV[4]), keep = tonumber(ARGV[5])}
 local answer = recall(memo, number)
 if answer then return answer end
-check(q)
 local now = now_ms()
-local ids, tokens, reasons = {}, {}, {}
+local ids, tokens, reasons, buries = {}, {}, {}, false
 for i = 7, #ARGV, 3 do
   ids[#ids + 1], tokens[#tokens + 1], reasons[#reasons + 1] = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  buries = buries or ARGV[i + 2] ~= 'unstarted'
 end
+check(q, buries)
 local answers = held(q, ids, tokens)
 answer = {}
 -- Last one first: each goes to the head, so the first ends up in front.

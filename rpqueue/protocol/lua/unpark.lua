@@ -9,7 +9,7 @@
 -- Needs: queue, check, wake, head, index
 local q = queue_at(1)
 local name, moved = ARGV[1], 0
-check(q)
+check(q, true)
 -- Last one first: each goes to the head, so the first ends up in front.
 for i = #ARGV, 2, -1 do
   if redis.call('HDEL', q.parked, ARGV[i]) == 1 then

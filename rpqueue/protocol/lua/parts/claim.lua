@@ -28,10 +28,10 @@ end
 local function again_of(texts)
   local again = {}
   for place, text in ipairs(texts) do
-    local fence, failures, crashes = string.match(text or '', '^(%d+) (%d+) (%d+)')
-    if fence then
+    if text then
+      local fence, failures, crashes = tally(text)
       again[#again + 1] = place
-      again[#again + 1] = tonumber(fence)
+      again[#again + 1] = fence
       again[#again + 1] = failures + crashes
     end
   end
@@ -44,7 +44,7 @@ local function bury_all_missing(q, missing, ids, now)
   for _, some in ipairs({missing, ids}) do
     for _, id in ipairs(some) do all[#all + 1] = id end
   end
-  or_put_back(q, all, check, q)
+  or_put_back(q, all, check, q, true)
   for _, id in ipairs(missing) do bury_missing(q, id, now) end
 end
 

@@ -1,13 +1,8 @@
 -- What happened to a message so far. `fence` is the token of its present or next lease; it grows by one whenever a lease
 -- ends without an ack, so a holder whose lease ended says the wrong token. A message that never had trouble has no entry.
--- What cannot be read, because somebody else wrote it, counts as none.
 local function counts_of(q, id)
-  local text = redis.call('HGET', q.counts, id) or ''
-  local fence, failures, crashes, interruptions = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
-  return {
-    fence = tonumber(fence or 1), failures = tonumber(failures or 0),
-    crashes = tonumber(crashes or 0), interruptions = tonumber(interruptions or 0),
-  }
+  local fence, failures, crashes, interruptions = tally(redis.call('HGET', q.counts, id))
+  return {fence = fence, failures = failures, crashes = crashes, interruptions = interruptions}
 end
 
 local function write_counts(q, id, counts)

@@ -10,7 +10,7 @@ end
 local function fences_of(q, ids)
   if not has_counts(q) then return nil end
   local fences = redis.call('HMGET', q.counts, unpack(ids))
-  for i, text in ipairs(fences) do fences[i] = text and tonumber(string.match(text, '^%d+')) or 1 end
+  for i, text in ipairs(fences) do fences[i] = text and tally(text) or 1 end
   return fences
 end
 

@@ -3,7 +3,7 @@
 local function reap(q, now, limit, rules)
   local first = head_of(q.leased)
   if not first or first > now then return 0, first end
-  check(q)
+  check(q, true)
   local expired = redis.call('ZRANGEBYSCORE', q.leased, '-inf', now, 'LIMIT', 0, limit)
   for _, id in ipairs(expired) do
     redis.call('ZREM', q.leased, id)
