@@ -14,10 +14,10 @@ from tests.stress.running import Plan
 pytestmark = pytest.mark.stress
 
 
-def test_moved_slots_and_dead_masters_lose_nothing() -> None:
+def test_slots_that_move_and_replicas_that_take_over_lose_nothing() -> None:
     seed = random.SystemRandom().randrange(10**9)
     sys.stdout.write(f"seed {seed}\n")
-    names = ("cluster: slot moved", "cluster: master killed")
+    names = ("cluster: slot moved", "cluster: replica takes over")
     outcome = running.run(Plan("short", [named(name) for name in names], seed, seconds=2.5, rate=150.0))
     assert outcome.broken == []
     assert outcome.counts["completed"] > 50
