@@ -23,15 +23,20 @@ _OF_PRODUCERS = {"enqueue", "enqueue_ready", "states", "cancel", "lock_acquire",
 #: Scripts that only an admin sends, who looks at everything, and redrives, purges and clears.
 _OF_ADMINS = {
     "adopt",
+    "audit",
+    "census",
     "clear",
     "find",
     "force",
+    "kinds",
+    "mend",
     "oldest",
     "page",
     "priority",
     "progress",
     "purge",
     "redrive",
+    "relist",
     "sizes",
     "unfinished",
 }
@@ -65,6 +70,10 @@ SENT: dict[str, Role] = {
     "EXISTS": "worker",  # looking for work on a Cluster
     "LPOP": "worker",
     "ZSCORE": "worker",
+    "SCAN": "admin",  # rpqueue doctor, as are those that follow
+    "INFO": "admin",
+    "HLEN": "admin",
+    "MEMORY": "admin",
 }
 #: What redis-py sends of its own to find its way in a Cluster.
 _CLUSTER = ("CLUSTER|SLOTS", "COMMAND", "READONLY", "READWRITE", "ASKING")

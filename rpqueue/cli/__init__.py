@@ -8,6 +8,7 @@ from ..version import VERSION
 from .acl import acl
 from .connection import connection_options
 from .dead import dead
+from .doctor import doctor
 from .extras import completion, demo
 from .failures import EXIT_CODES
 from .looking import page, status, task
@@ -29,5 +30,5 @@ def main() -> None:
     """
 
 
-for command in (worker, status, page, task, dead, clear, priority, migrate, acl, demo, completion):
+for command in (worker, status, page, task, dead, clear, priority, doctor, migrate, acl, demo, completion):
     main.add_command(command)

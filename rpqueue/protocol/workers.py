@@ -15,7 +15,7 @@ class Beat(NamedTuple):
     """A sign of life of one worker process; without *info* it says good-bye."""
 
     worker_id: str
-    info: str  #: JSON: host, pid, queues, threads, started_at
+    info: str  #: JSON: host, pid, queues, threads, started_at, clock
 
 
 class Beaten(NamedTuple):

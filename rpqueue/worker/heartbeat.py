@@ -107,8 +107,13 @@ class Presence:
     def _tell(self, alive: Mapping[int, float]) -> None:
         if self._drift is None:
             self._drift = self.broker.execute(redis_time()) - time.monotonic()
+        # What rpqueue doctor compares with Redis's clock; nothing else reads it.
+        clock = round(time.time(), 3)
         beats = [
-            Beat(self._id(pid), json.dumps({**self._info, "pid": pid, "started_at": round(self._drift + born, 3)}))
+            Beat(
+                self._id(pid),
+                json.dumps({**self._info, "pid": pid, "started_at": round(self._drift + born, 3), "clock": clock}),
+            )
             for pid, born in alive.items()
         ]
         beats += [Beat(self._id(pid), "") for pid in self._told.difference(alive)]

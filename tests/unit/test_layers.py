@@ -60,6 +60,7 @@ LEVELS = {
     "settings": HELD,
     "system": HELD,
     "tasks": HELD,
+    "doctor": ENGINE,
     "inspection": ENGINE,
     "migration": ENGINE,
     "worker": ENGINE,
