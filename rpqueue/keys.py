@@ -126,7 +126,7 @@ def _encode(text: str) -> bytes:
 
 def decoded_name(encoded: bytes) -> str:
     """The name of a queue, from how it stands in its keys."""
-    return unquote_to_bytes(encoded).decode()
+    return text_of(unquote_to_bytes(encoded))
 
 
 class QueueKeys(NamedTuple):

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..broker import Broker
 from ..errors import RedisError
-from ..keys import QueueKeys, decoded_name
+from ..keys import QueueKeys, decoded_name, text_of, wire
 from ..listeners import Listener, hear_any
 from ..protocol.cycle import Round
 from ..protocol.operation import Operation, as_is, command
@@ -95,7 +95,7 @@ class ClusterQueues:
                 while (left := ends_at - time.monotonic()) > 0:
                     news = hear_any(self._listeners, left)
                     if news is not None and (name := self._mine(news.text)) and self._takes_token(name):
-                        return name.encode()
+                        return wire(name)
                     if time.monotonic() - self._looked_at > LOOK_EVERY:
                         return b""
             except Exception as error:
@@ -107,7 +107,7 @@ class ClusterQueues:
     def woken(self, token: bytes | None) -> None:
         """The token is a queue's name; an empty one says to look at them all."""
         if token:
-            self._hints.add(token.decode())
+            self._hints.add(text_of(token))
         elif token is not None:
             self._looked_at = 0.0
 
@@ -205,4 +205,4 @@ def _scores(reply: list[Any]) -> list[tuple[str, float]]:
     """Names and scores of a ZRANGE, told one after the other (RESP2) or in pairs (RESP3)."""
     in_pairs = bool(reply) and isinstance(reply[0], list)
     pairs = reply if in_pairs else zip(reply[::2], reply[1::2], strict=True)
-    return [(name.decode(), float(score)) for name, score in pairs]
+    return [(text_of(name), float(score)) for name, score in pairs]

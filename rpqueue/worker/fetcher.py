@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from ..connections import LONGEST_BLOCK
 from ..errors import RedisError
-from ..keys import QueueKeys
+from ..keys import QueueKeys, wire
 from ..lines import Sent
 from ..protocol import moves
 from ..protocol.cycle import Round, cycle
@@ -225,6 +225,8 @@ class Fetcher:
         for held in by_queue.values():
             leases: list[tuple[str, int | str, moves.Reason]] = [(claim.id, claim.token, "unstarted") for claim in held]
             self.patience.say(moves.release(held[0].keys, self.system.index, leases, self.system.task_rules), {})
+            if not self.route.indexed:  # an index would tell that there is something again
+                self.route.woken(wire(held[0].keys.name))
             for claim in held:
                 self.dropped(claim)
 
