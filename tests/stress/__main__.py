@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import os
 import random
+import signal
 import sys
 import time
+from pathlib import Path
+from types import FrameType
 
 from tests.stress import faults, report, running
 from tests.stress.faults import Fault
@@ -18,6 +22,8 @@ def main() -> int:
     given = parse()
     seed = given.seed if given.seed is not None else random.randrange(10**9)
     print(f"seed {seed}", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     began = time.monotonic()
     chosen = faults.found() if given.only is None else [faults.named(name) for name in given.only]
     outcomes = [] if given.part == "numbers" else run_all(plans(chosen, seed, given), given.jobs)
@@ -25,10 +31,21 @@ def main() -> int:
     if given.minutes >= FULL and outcomes and not given.only:
         figures = [*report.totals(outcomes), *figures]
     report.show(outcomes, figures, time.monotonic() - began)
+    if given.rst:
+        server = next((outcome.server for outcome in outcomes if outcome.server), "")
+        about = f"Seed {seed}, {(time.monotonic() - began) / 60:.0f} minutes on {os.cpu_count()} cores, {server}."
+        report.write_rst(given.rst, outcomes, figures, about)
     if any(outcome.broken for outcome in outcomes) or any(not figure.holds for figure in figures):
         print(f"\nrepeat it: {report.how_to_repeat(seed, sys.argv[1:])}")
         return 1
     return 0
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """Come to an end; told a second time, at once."""
+    if running.stopping.is_set():
+        sys.exit(128 + number)
+    running.stopping.set()
 
 
 def parse() -> argparse.Namespace:
@@ -40,6 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=3, help="scenes at a time")
     parser.add_argument("--server", choices=("valkey", "redis"), help="which server; without it, whichever there is")
     parser.add_argument("--part", choices=("faults", "numbers"), help="this part only")
+    parser.add_argument("--rst", type=Path, metavar="FILE", help="write the tables there, too")
     return parser.parse_args()
 
 

@@ -6,6 +6,7 @@ import shlex
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -97,6 +98,26 @@ def show(outcomes: Sequence[Outcome], measured: Sequence[Figure], seconds: float
         for figure in measured:
             numbers.add_row(figure.name, figure.measured, figure.goal, "holds" if figure.holds else "MISSED")
         console.print(numbers)
+
+
+def write_rst(file: Path, outcomes: Sequence[Outcome], measured: Sequence[Figure], about: str) -> None:
+    """Write the same tables for the documentation."""
+    by_title: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_title.setdefault(outcome.plan.title, []).append(outcome)
+    rows = [row(title, some)[:-1] for title, some in by_title.items()] + [row("all", outcomes)[:-1]]
+    heads = ["fault", "times", *COUNTS, "back after, median", "at most"]
+    lines = [about, ""]
+    lines += _rst_table("23 5 7 8 5 7 6 5 8 7 7", [heads, *rows])
+    lines += ["", *_rst_table("40 35 25", [["number", "measured", "to be reached"], *(f[:3] for f in measured)])]
+    file.write_text("\n".join(lines) + "\n")
+
+
+def _rst_table(widths: str, rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    for cells in rows:
+        lines += [f"   {'*' if not at else ' '} - {cell}".rstrip() for at, cell in enumerate(cells)]
+    return lines
 
 
 def row(title: str, outcomes: Sequence[Outcome]) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import shutil
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -23,6 +24,10 @@ from tests.stress.scene import Scene
 PAUSE = 0.2
 #: Messages in a second that two workers keep up with, on a busy machine.
 MOST_RATE = 250.0
+
+
+#: Set when no more faults are to be done.
+stopping = threading.Event()
 
 
 @dataclass
@@ -54,6 +59,7 @@ class Outcome:
     recoveries: dict[str, list[float]] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
     seconds: float = 0.0
+    server: str = ""  #: name and version
     kept: Path | None = None  #: histories and logs, where something is broken
 
 
@@ -73,9 +79,12 @@ def mixed(
 def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
     """Run a plan, and judge. Whatever goes wrong is in the outcome."""
     began, outcome = time.monotonic(), Outcome(plan)
+    if stopping.is_set():
+        return outcome
     directory = Path(tempfile.mkdtemp(prefix="rpqueue-stress-"))
     try:
         with scene_of(plan, directory) as scene:
+            outcome.server = version_of(scene)
             with noted(outcome, "I15"):
                 inject_all(scene, plan)
             with noted(outcome, "I15"):
@@ -93,6 +102,12 @@ def run(plan: Plan, say: Callable[[str], None] = print) -> Outcome:
         shutil.rmtree(directory, ignore_errors=True)
     say(told(outcome))
     return outcome
+
+
+def version_of(scene: Scene) -> str:
+    """What the scene's server calls itself."""
+    info: Any = scene.client.info("server")
+    return f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
 
 
 def scene_of(plan: Plan, directory: Path) -> Scene:
@@ -123,7 +138,7 @@ def inject_all(scene: Scene, plan: Plan) -> None:
     waiting = list(plan.faults)
     took = {fault.name: 0.0 for fault in plan.faults}
     scene.random.shuffle(waiting)
-    while waiting or time.monotonic() < ends_at:
+    while (waiting or time.monotonic() < ends_at) and not stopping.is_set():
         if time.monotonic() > ends_at and len(waiting) < len(plan.faults):
             return
         # Quick ones more often.
