@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+import redis
 
 from tests.hostile.hand import Hand
+from tests.servers import Server
 from tests.worker.conftest import bench, make_bench, module_bench
 from tests.worker.harness import Bench
 
@@ -15,3 +19,9 @@ __all__ = ["bench", "hand", "make_bench", "module_bench"]
 def hand(bench: Bench) -> Hand:
     """Writes into the queues of `bench`."""
     return Hand(bench.client, bench.app)
+
+
+@pytest.fixture
+def quick_bench(server: Server, redis_client: redis.Redis, make_bench: Callable[..., Bench]) -> Bench:
+    """A Bench whose workers count as dead after a second."""
+    return make_bench(server, worker_ttl=1.0)
