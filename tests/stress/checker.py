@@ -116,25 +116,17 @@ class Lives:
     """When which processes died, or were told to stop."""
 
     def __init__(self, events: Sequence[Event]) -> None:
-        self._ends: dict[int, list[int]] = {}
-        self._stops: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         for event in events:
-            if event.step == "kill":
+            if event.step in ("kill", "stop"):
                 for pid in event.more["target"]:
-                    self._ends.setdefault(pid, []).append(event.at)
-            elif event.step == "stop":
-                for pid in event.more["target"]:
-                    self._stops.setdefault(pid, event.at)
+                    self._ends.setdefault(pid, event.at)
             elif event.step == "death":
-                self._ends.setdefault(event.pid, []).append(event.at)
+                self._ends.setdefault(event.pid, event.at)
 
-    def ended_between(self, pid: int, first: int, last: int) -> bool:
-        """Whether a process ended between two instants, or was told to before the last; it stops in its own time."""
-        if self._stops.get(pid, last) < last:
-            return True
-        ends = self._ends.get(pid, [])
-        place = bisect.bisect_left(ends, first)
-        return place < len(ends) and ends[place] <= last
+    def ended_before(self, pid: int, instant: int) -> bool:
+        """Whether a process was told to end before an instant; it is written down first, and may work for a moment."""
+        return self._ends.get(pid, instant) < instant
 
 
 def _judge(story: Story, lives: Lives, supervised: bool) -> Iterator[Broken]:
@@ -194,9 +186,7 @@ def _deliveries(story: Story, lives: Lives, supervised: bool) -> Iterator[str]:
         lease_may_have_ended = following.at - start.at > work.LEASE * 1e9 / 2
         if story.kind.lease > work.LEASE and supervised:
             lease_may_have_ended = False
-        explained = (
-            start.token in failed or lease_may_have_ended or lives.ended_between(start.pid, start.at, following.at)
-        )
+        explained = start.token in failed or lease_may_have_ended or lives.ended_before(start.pid, following.at)
         if not explained:
             yield f"no reason is known for its delivery under token {following.token}"
 
