@@ -27,7 +27,9 @@ def main() -> int:
     began = time.monotonic()
     chosen = faults.found() if given.only is None else [faults.named(name) for name in given.only]
     outcomes = [] if given.part == "numbers" else run_all(plans(chosen, seed, given), given.jobs)
-    figures = [] if given.only or given.part == "faults" else report.figures(seed, given.server)
+    figures = (
+        [] if given.only or given.part == "faults" or running.stopping.is_set() else report.figures(seed, given.server)
+    )
     if given.minutes >= FULL and outcomes and not given.only:
         figures = [*report.totals(outcomes), *figures]
     report.show(outcomes, figures, time.monotonic() - began)

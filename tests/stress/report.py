@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tests.stress import network_faults, server_faults
 from tests.stress.figures import Figure, measure
-from tests.stress.running import Outcome
+from tests.stress.running import Outcome, stopping
 
 #: Seconds after which work goes on when Redis is well again.
 BACK = 2.0
@@ -27,6 +27,8 @@ def figures(seed: int, flavour: str | None) -> list[Figure]:
     for figure in measure(seed, flavour):
         print(f"{figure.name}: {figure.measured} (goal: {figure.goal})", flush=True)
         measured.append(figure)
+        if stopping.is_set():
+            break
     return measured
 
 
