@@ -12,7 +12,7 @@ from tests.stress import running
 from tests.stress.faults import named
 from tests.stress.running import Plan
 
-pytestmark = pytest.mark.stress
+pytestmark = [pytest.mark.stress, pytest.mark.timeout(180)]  # a busy machine takes its time
 
 #: Scenes: their faults, and their seed; None draws a new one.
 SCENES: list[tuple[tuple[str, ...], int | None]] = [
