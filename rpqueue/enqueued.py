@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
-from .errors import ResultTimeout, TaskCancelled, TaskFailed, TaskLost
+from .errors import ResultTimeout, TaskCancelled, TaskFailed, TaskLost, Undecodable
 from .keys import QueueKeys, name_text
 from .messages import Flags
 from .protocol import moves
@@ -216,7 +216,10 @@ def status_of(where: Whereabouts) -> str:
     if where.state is State.SCHEDULED:
         return "early" if where.at > where.now else "late"
     if where.state in (State.READY, State.PARKED):
-        flags = messages.parse_header(where.message.partition(b"|")[0])[3]
+        try:
+            flags = messages.parse_header(where.message.partition(b"|")[0])[3]
+        except Undecodable:
+            return "waiting"
         return "late" if Flags.DELAYED in flags else "waiting"
     return str(where.state or State.DONE)
 
@@ -226,6 +229,7 @@ def args_of(keys: QueueKeys, where: Whereabouts, signer: Signer) -> list[Any] | 
     if not where.message:
         return None
     header = where.message.partition(b"|")[0]
+    messages.check_version(header)
     name, args, kwargs = messages.decode_task(signer.body_of(keys.stem, where.id.encode(), where.message))
     return [where.id, name, args, kwargs, messages.parse_header(header)[0]]
 
@@ -234,12 +238,22 @@ def result_in(outcome: bytes, place: bytes, signer: Signer) -> Any:
     """The value in an outcome that was kept under the key *place*; None when there is none."""
     if outcome in (b"", moves.CANCELLED):
         return None
-    return messages.decode(signer.opened(place, b"", b"", outcome), "outcome").get("result")
+    return _object(signer.opened(place, b"", b"", outcome), "outcome").get("result")
+
+
+def _object(stored: bytes, what: str) -> dict[str, Any]:
+    value = messages.decode(stored, what)
+    if not isinstance(value, dict):
+        raise Undecodable(f"{what}: expected a JSON object, got {stored[:80]!r}")
+    return value
 
 
 def failure_of(name: str, where: Whereabouts) -> TaskFailed:
     """The exception to raise for a message that was given up."""
-    error = messages.decode(where.error, "error record") if where.error else {}
+    try:
+        error = _object(where.error, "error record") if where.error else {}
+    except Undecodable as unread:
+        error = {"message": str(unread)}
     text = f"{name} {where.id}: {where.state} ({where.reason or 'given up'})"
     if error.get("exception"):
         text += f": {error['exception']}: {error.get('message', '')}"

@@ -7,7 +7,6 @@ call, so messages may move between two of its rows.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -153,17 +152,15 @@ class Inspection:
         return sorted(found, key=lambda worker: (not worker.is_alive, worker.host, worker.pid))
 
     def _worker(self, worker_id: str, info: bytes, silent_for: float) -> WorkerView:
-        try:
-            told = json.loads(info)
-        except ValueError:
-            told = {}
+        told = _record(info) or {}
+        queues = told.get("queues")
         return WorkerView(
             worker_id,
             str(told.get("host", "")),
-            int(told.get("pid", 0)),
-            told.get("queues"),
-            int(told.get("threads", 0)),
-            float(told.get("started_at", 0)),
+            int(_number(told.get("pid"))),
+            [str(queue) for queue in queues] if isinstance(queues, list) else None,
+            int(_number(told.get("threads"))),
+            _number(told.get("started_at")),
             max(silent_for, 0.0),
             silent_for <= self.app.settings.worker_ttl,
         )
@@ -374,6 +371,11 @@ def _record(stored: bytes) -> dict[str, Any] | None:
     except Undecodable:
         value = None
     return value if isinstance(value, dict) else _unread(stored)
+
+
+def _number(value: Any) -> float:
+    """*value*, or 0 when it is none."""
+    return value if isinstance(value, (int, float)) else 0
 
 
 def _unread(stored: bytes) -> dict[str, Any]:
