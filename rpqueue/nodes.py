@@ -1,8 +1,8 @@
 """
 Nodes: something for each node of a Cluster, such as the connections of its own.
 
-The client of redis-py knows which node has which slot, and learns of changes when a node redirects one of its calls. That
-a node is gone it learns by `PerNode.renew`.
+The client of redis-py knows which node has which slot. It learns of changes when a node redirects one of its calls.
+That a node is gone it learns by `PerNode.renew`.
 """
 
 from __future__ import annotations

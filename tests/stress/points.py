@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rpqueue.worker import fetcher, recurrer, undertaker
+from rpqueue.worker import fetcher, recurrer, rounds, undertaker
 from rpqueue.worker.claims import decode
 from rpqueue.worker.runner import Runner
 from tests.stress.history import History
@@ -87,10 +87,10 @@ def install(board: Board, history: History) -> None:
             board.at("claimed")
         return decode(claimed, *rest)
 
-    fetcher.decode = decoding  # type: ignore[assignment, attr-defined]
-    _around(fetcher.Fetcher, "_take_in", after=lambda: board.at("recorded"), when=bool)
+    rounds.decode = decoding  # type: ignore[assignment, attr-defined]
+    _around(rounds.Rounds, "_take_in", after=lambda: board.at("recorded"), when=lambda brought: bool(brought.claims))
     _around(fetcher.Fetcher, "ended", before=lambda: board.at("ended"), after=lambda: board.at("finished"))
-    _around(fetcher.Fetcher, "_answer", before=lambda: board.at("round"))
+    _around(rounds.Rounds, "_answer", before=lambda: board.at("round"))
     _around(undertaker.Undertaker, "_unrecorded", after=lambda: board.at("burying"))
     _wrap_starts(history)
     _wrap_answers_to_acks(board, history)
@@ -131,9 +131,9 @@ def _wrap_starts(history: History) -> None:
 
 
 def _wrap_answers_to_acks(board: Board, history: History) -> None:
-    original = fetcher.Fetcher._take_in
+    original = rounds.Rounds._take_in
 
-    def taking_in(self: Any, reply: Any, departed: Any) -> int:
+    def taking_in(self: Any, reply: Any, departed: Any) -> rounds.Brought:
         if departed.acked:
             board.at("acking")
             stale = {message_id for _, message_id in reply.stale}
@@ -142,7 +142,7 @@ def _wrap_answers_to_acks(board: Board, history: History) -> None:
                     history.write("accept", "ok", claim.args[0], id=claim.id, token=claim.token)
         return original(self, reply, departed)
 
-    fetcher.Fetcher._take_in = taking_in  # type: ignore[method-assign]
+    rounds.Rounds._take_in = taking_in  # type: ignore[method-assign]
 
 
 def _wrap_failures(board: Board) -> None:

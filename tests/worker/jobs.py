@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from rpqueue import CURRENT_TASK, App
-from rpqueue.worker import fetcher
+from rpqueue.worker import rounds
 from rpqueue.worker.claims import decode
 from tests.declared import declare as declare_scripts
 from tests.servers import client_to
@@ -219,7 +219,7 @@ def main(config: dict[str, Any]) -> None:
         setattr(app.settings, name, after_fork if name == "after_fork" else value)
     declare(app, config["jobs"])
     if config["dies_with_claims"]:
-        fetcher.decode = die_first
+        rounds.decode = die_first
     if config["in_thread"]:
         thread = threading.Thread(target=getattr(app, config["run"]), kwargs=config["options"])
         thread.start()

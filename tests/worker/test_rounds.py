@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rpqueue import CURRENT_TASK, App
-from rpqueue.worker import appetite, fetcher
+from rpqueue.worker import appetite, rounds
 from tests.servers import wait_until
 from tests.worker.harness import SOON
 from tests.worker.here import working
@@ -17,17 +17,17 @@ from tests.worker.here import working
 @pytest.fixture
 def brought(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The sizes of the messages of each round that brought any."""
-    rounds: list[list[int]] = []
-    original = fetcher.decode
+    all_sizes: list[list[int]] = []
+    original = rounds.decode
 
     def decode(claimed: Any, *more: Any) -> Any:
         sizes = [len(message) for came in claimed for message in came.messages]
         if sizes:
-            rounds.append(sizes)
+            all_sizes.append(sizes)
         return original(claimed, *more)
 
-    monkeypatch.setattr(fetcher, "decode", decode)
-    return rounds
+    monkeypatch.setattr(rounds, "decode", decode)
+    return all_sizes
 
 
 def drain(app: App, number: int, argument: Any) -> None:
@@ -56,13 +56,13 @@ def test_large_messages_come_in_small_rounds(app: App, brought: list[list[int]])
 
 def test_the_next_round_is_sent_before_the_messages_of_this_one_run(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    original = fetcher.Fetcher._send
+    original = rounds.Rounds._send
 
-    def send(self: fetcher.Fetcher, departed: fetcher.Departed, how: Any) -> None:
+    def send(self: rounds.Rounds, departed: rounds.Departed, how: Any) -> None:
         told.append("sent")
         original(self, departed, how)
 
-    monkeypatch.setattr(fetcher.Fetcher, "_send", send)
+    monkeypatch.setattr(rounds.Rounds, "_send", send)
     app.task(name="note")(lambda _: told.append("ran")).execute_many([(1,)] * 2000)
     with working(app):
         wait_until(lambda: told.count("ran") == 2000, SOON, "all ran")
@@ -72,9 +72,9 @@ def test_the_next_round_is_sent_before_the_messages_of_this_one_run(app: App, mo
 
 def test_a_round_that_was_sent_and_not_answered_is_sent_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = []
-    original = fetcher.Fetcher._send
+    original = rounds.Rounds._send
 
-    def send(self: fetcher.Fetcher, departed: fetcher.Departed, how: Any) -> None:
+    def send(self: rounds.Rounds, departed: rounds.Departed, how: Any) -> None:
         original(self, departed, how)
         if self._under_way is not None and self._under_way.sent is not None and len(lost) < 5:
             # It reaches Redis, and its answer nobody.
@@ -82,7 +82,7 @@ def test_a_round_that_was_sent_and_not_answered_is_sent_again(app: App, monkeypa
             self._under_way.sent.abandon()
             lost.append(departed.stamp)
 
-    monkeypatch.setattr(fetcher.Fetcher, "_send", send)
+    monkeypatch.setattr(rounds.Rounds, "_send", send)
     ran: list[int] = []
     app.task(name="note")(ran.append).execute_many([(number,) for number in range(3000)])
     with working(app):
@@ -94,17 +94,17 @@ def test_a_round_that_was_sent_and_not_answered_is_sent_again(app: App, monkeypa
 
 
 def test_what_an_answer_brings_too_late_for_its_lease_goes_back(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = fetcher.Fetcher._answer
+    original = rounds.Rounds._answer
     slow = []
 
-    def answer(self: fetcher.Fetcher, departed: fetcher.Departed) -> Any:
+    def answer(self: rounds.Rounds, departed: rounds.Departed) -> Any:
         reply = original(self, departed)
         if reply.claimed and not slow:
             slow.append(reply)
             time.sleep(0.7)
         return reply
 
-    monkeypatch.setattr(fetcher.Fetcher, "_answer", answer)
+    monkeypatch.setattr(rounds.Rounds, "_answer", answer)
     tokens: dict[str, int] = {}
 
     def note(name: str) -> None:
