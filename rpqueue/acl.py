@@ -56,6 +56,7 @@ SENT: dict[str, Role] = {
     "SELECT": "producer",  # a database other than 0
     "HGET": "producer",  # the registry, for calls by name
     "HKEYS": "producer",
+    "HMGET": "producer",
     "HGETALL": "producer",
     "ZRANGE": "producer",  # known queues
     "MGET": "producer",  # results

@@ -27,6 +27,7 @@ from . import tasks
 from .app import App
 from .broker_aio import AsyncBroker, awaited
 from .bulk import Arguments
+from .calling import redacted
 from .errors import WrongType
 from .pipelines import alone, current
 from .protocol import views
@@ -249,7 +250,8 @@ class Aio:
         flow = self.app.dead_letters(delete=delete, limit=limit, is_data=is_data)
         undo: Callable[[Any], Flow[None]] | None = _bury_again if delete else None
         letters = await self.broker_for(conn).run(flow, undo=undo)
-        return deadletter_rows(letters, self.app.signer, is_data)
+        rows = deadletter_rows(letters, self.app.signer, is_data)
+        return rows if delete or is_data else await self.broker_for(conn).run(redacted(self.app, rows))
 
 
 def _bury_again(letters: Any) -> Flow[None]:

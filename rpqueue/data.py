@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
+from .calling import redacted
 from .connections import LONGEST_BLOCK
 from .durability import Durability, durability_of
 from .errors import RefusedInput, WrongType
@@ -303,6 +304,8 @@ class Data:
                 ask = min(wanted + len(unreadable), MOST_ITEMS)  # look past what nobody can read
                 continue
             if found:
+                if lease_for < 0 and self.is_tasks:
+                    yield from redacted(self.app, list(found.values()))
                 return Catch(found, lease_for, haul)
             if (unreadable and lease_for >= 0) or haul.wait <= 0:
                 continue
@@ -350,6 +353,8 @@ class Data:
             left = ends_at - time.monotonic()
             if letters or left <= 0:
                 found = protocol.dead_letters(letters, self.app.signer, are_tasks=self.is_tasks)
+                if is_peek and self.is_tasks:
+                    yield from redacted(self.app, list(found.values()))
                 return Catch(found, 0, letters=() if is_peek else letters)
             some = (queues or [self.keys])[: self._per_call]
             question = views.oldest([keys.dead for keys in some], 1)

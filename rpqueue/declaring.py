@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -36,6 +36,7 @@ class Declaring(System):
         *,
         name: str | None = None,
         durability: Durability | None = None,
+        redact: bool | Iterable[str | int] = False,
     ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]: ...
     def task(
         self,
@@ -49,6 +50,7 @@ class Declaring(System):
         *,
         name: str | None = None,
         durability: Durability | None = None,
+        redact: bool | Iterable[str | int] = False,
         **unknown: Any,
     ) -> Any:
         """
@@ -66,6 +68,9 @@ class Declaring(System):
             name: how messages name it; None: ``module.qualname``.
             durability: what enqueueing waits for: "replicated", replicas that have it; "fsync", the master's disk;
                 False, Redis's answer. None: what DURABILITY says.
+            redact: names of parameters whose values nobody sees who only looks: in listings of waiting and of dead
+                calls, on the command line, in logs and in records of errors. True: of all. What is stored, and what the
+                function gets, is unchanged.
             unknown: refused, with the nearest known name.
 
         Raises:
@@ -84,6 +89,7 @@ class Declaring(System):
                 vis_timeout=vis_timeout,
                 use_dead=use_dead,
                 durability=durability,
+                redact=redact,
             )
 
         return decorate if args is None else decorate(args)

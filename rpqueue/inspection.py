@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import messages
+from .calling import redacting
 from .enqueued import status_of
 from .errors import BadSignature, RefusedInput, Undecodable, did_you_mean
 from .keys import QueueKeys, name_text, text_of, wire
@@ -187,7 +188,8 @@ class Inspection:
         for keys in found:
             [where] = yield from moves.whereabouts(keys, [wanted])
             if where.state is not None:
-                return self._message(keys, where)
+                [view] = yield from self._redacted([self._message(keys, where)])
+                return view
         return None
 
     def page(
@@ -228,7 +230,7 @@ class Inspection:
         found, cursor = yield from views.page(
             keys, (place,), most + (place is not State.PARKED), skip=skip, after="" if skip else after or ""
         )
-        rows = [self._message(keys, where) for where in found]
+        rows = yield from self._redacted([self._message(keys, where) for where in found])
         if place is State.PARKED:
             return Page(rows, None if cursor == "0" else cursor)
         if len(rows) <= most:
@@ -273,7 +275,7 @@ class Inspection:
         if queue is not None and name_text(queue, "queue") != self.app.settings.deadletter_queue:
             queues = [self.app.data_keys(queue) if is_data else self.app.task_keys(queue)]
         found = yield from views.reading_buried(queues, place, most, skip=passed, chunk=self.app.queues_per_call)
-        return [self._message(one.queue, one.where) for one in found]
+        return (yield from self._redacted([self._message(one.queue, one.where) for one in found]))
 
     def parked_names(self) -> dict[str, int]:
         """The task names that no worker knew, and how many messages wait for one that does; most messages first."""
@@ -329,6 +331,18 @@ class Inspection:
             undecodable=undecodable,
             raw=None if undecodable is None else where.message,
         )
+
+    def _redacted(self, views: list[MessageView]) -> Flow[list[MessageView]]:
+        """*views* without the arguments that `task` was told to redact."""
+        hidden = yield from redacting(self.app, [view.name for view in views if view.name])
+        shown = []
+        for view in views:
+            redaction = hidden.get(view.name)
+            args, kwargs = (
+                (view.args, view.kwargs) if redaction is None else redaction.arguments(view.args, view.kwargs)
+            )
+            shown.append(replace(view, args=args, kwargs=kwargs))
+        return shown
 
     def _outcome(self, keys: QueueKeys, where: Whereabouts) -> dict[str, Any] | None:
         if where.outcome in (b"", moves.CANCELLED):

@@ -100,7 +100,7 @@ def parse_header(header: bytes) -> tuple[float, float, int, Flags]:
 def _parse(header: bytes) -> tuple[int, float, float, int, Flags]:
     found = _HEADER.fullmatch(header)
     if found is None:
-        raise Undecodable(f"message header: expected 'VERSION AVAILABLE_AT ...', got {header[:80]!r}")
+        raise Undecodable(f"message header: expected 'VERSION AVAILABLE_AT ...', got {len(header)} other bytes")
     version, available_at, lease, attempts, flags = (int(word or 0) for word in found.groups())
     return version, available_at / 1000, lease / 1000, attempts if found[4] else 1, Flags(flags & _ALL_FLAGS)
 
@@ -158,7 +158,7 @@ def split(message_id: bytes, token: int, message: bytes) -> Leased:
     """A claimed message from its parts; Undecodable when the header is none, NewerMessage when the body is."""
     header, bar, body = message.partition(b"|")
     if not bar:
-        raise Undecodable(f"message {message_id!r}: expected 'header|body', got {message[:80]!r}")
+        raise Undecodable(f"message {message_id!r}: expected 'header|body', got {len(message)} bytes without a bar")
     check_version(header)
     return Leased(text_of(message_id), token, *parse_header(header), body)
 
@@ -216,7 +216,8 @@ def decode(body: bytes, what: str = "message body", limit: int = 0) -> Any:
     try:
         return _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
-        raise Undecodable(f"{what}: expected JSON, got {body[:80]!r} ({error})") from error
+        # Not the bytes themselves: they are kept where they are, and may be nobody's business who reads logs.
+        raise Undecodable(f"{what}: expected JSON, got {len(body)} other bytes ({error})") from error
 
 
 def decode_each(bodies: Sequence[bytes]) -> list[Any] | None:
@@ -256,7 +257,7 @@ def decode_task(body: bytes, limit: int = 0) -> tuple[str, list[Any], dict[str, 
         and isinstance(value[2], dict)
     ):
         return value[0], value[1], value[2]
-    raise Undecodable(f"task body: expected [name, args, kwargs], got {body[:80]!r}")
+    raise Undecodable(f"task body: expected [name, args, kwargs], got other JSON of {len(body)} bytes")
 
 
 def _refuse_constant(text: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import messages
+from .calling import redacted
 from .errors import RefusedInput, Undecodable, WrongType
 from .keys import QueueKeys, name_text, text_of
 from .protocol import data, moves, views
@@ -196,9 +197,9 @@ class Queues(System):
         if keys.name == self.settings.deadletter_queue:
             queues = yield from self.queues_of(is_data=False)
             buried = yield from views.reading_buried(queues, State.DEAD, limit, skip=skip, chunk=self.queues_per_call)
-            return [task_row(one.queue, one.where, self.signer) for one in buried]
+            return (yield from redacted(self, [task_row(one.queue, one.where, self.signer) for one in buried]))
         found, _ = yield from views.page(keys, (State.READY, State.SCHEDULED), limit, skip=skip)
-        return [task_row(keys, where, self.signer) for where in found]
+        return (yield from redacted(self, [task_row(keys, where, self.signer) for where in found]))
 
     def read_deadletter(
         self, conn: Redis | None = None, delete: bool = False, limit: int = 100, is_data: bool = False
@@ -208,7 +209,8 @@ class Queues(System):
 
         Args:
             conn: another client to use.
-            delete: whether to delete exactly what is returned; each message goes to one such reader only.
+            delete: whether to delete exactly what is returned; each message goes to one such reader only, who gets to
+                see what `task` was told to redact, too.
             limit: most rows, 1 to 1,000.
             is_data: whether to read the dead items of data queues instead of dead tasks.
 
@@ -223,7 +225,8 @@ class Queues(System):
     ) -> Flow[list[list[Any]]]:
         """What `read_deadletter` says to Redis."""
         letters = yield from self.dead_letters(delete=delete, limit=limit, is_data=is_data)
-        return deadletter_rows(letters, self.signer, is_data)
+        rows = deadletter_rows(letters, self.signer, is_data)
+        return rows if delete or is_data else (yield from redacted(self, rows))
 
     def dead_letters(self, *, delete: bool = False, limit: int = 100, is_data: bool = False) -> Flow[list[Buried]]:
         """The messages that `read_deadletter` makes its rows of."""

@@ -12,7 +12,7 @@ from . import bulk, messages
 from .bulk import Arguments
 from .durability import Durability, Proof, durability_of
 from .enqueued import EnqueuedTask, InlineTask, calls_of
-from .errors import RefusedInput, WrongType
+from .errors import RefusedInput, UnserializableValue, WrongType
 from .keys import QueueKeys, name_text
 from .messages import Flags
 from .pipelines import alone, current, sending
@@ -20,6 +20,7 @@ from .protocol import moves
 from .protocol.operation import Flow, Operation
 from .protocol.schedules import slot_id
 from .puts import Batches, Put
+from .redaction import redaction_of
 from .running import CURRENT_TASK
 from .schedule import Schedule
 from .together import run_together
@@ -63,6 +64,7 @@ class Task(Generic[P, R]):
         use_dead: whether it is dead-lettered when it is given up.
         durability: what enqueueing waits for: "replicated", "fsync", or False, Redis's answer; None: what DURABILITY
             says.
+        redact: names of parameters, or numbers of positional ones, that are hidden from who only looks; True: all.
     """
 
     app: ClassVar[App]
@@ -81,6 +83,7 @@ class Task(Generic[P, R]):
         vis_timeout: float = 0,
         use_dead: bool | None = None,
         durability: Durability | None = None,
+        redact: bool | Iterable[str | int] = False,
     ) -> None:
         self.queue = name_text(queue, "queue")
         self.name = name_text(name, "task name")
@@ -91,6 +94,7 @@ class Task(Generic[P, R]):
         self.vis_timeout = messages.seconds(vis_timeout, f"vis_timeout of {name}")
         self.use_dead = bool(use_dead)
         self.durability = durability_of(durability, f"durability of {name}")
+        self.redaction = redaction_of(redact, f"redact of {name}", function)
         self.low_delay_okay = bool(low_delay_okay)
         self.never_skip = bool(never_skip)
         if self.queue == self.app.settings.deadletter_queue:
@@ -103,6 +107,11 @@ class Task(Generic[P, R]):
             self.__module__ = function.__module__
             self.__wrapped__ = function
             self.app.settings.registry[self.name] = self
+
+    @property
+    def redact(self) -> bool | list[str | int]:
+        """Which arguments are hidden, for other processes."""
+        return False if self.redaction is None else self.redaction.told
 
     def _schedule(self, delay: Schedule | float | timedelta) -> Schedule:
         from .schedule import Every
@@ -214,7 +223,12 @@ class Task(Generic[P, R]):
             attempts = attempts_number(kwargs["_attempts"], f"_attempts of {self.name}")
             if attempts == self.attempts:
                 del kwargs["_attempts"]
-        body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
+        try:
+            body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
+        except UnserializableValue:
+            if self.redaction is None:
+                raise
+            raise self._discreet() from None
         tail = self.header_tail(attempts, delayed=seconds > 0)
         signer = self.app.signer
         if signer:
@@ -227,6 +241,12 @@ class Task(Generic[P, R]):
         if not signer:
             return body
         return signer.signed(keys.stem, slot_id(self.name, slot).encode(), self.header_tail().encode(), body)
+
+    def _discreet(self) -> UnserializableValue:
+        return UnserializableValue(
+            f"arguments of {self.name}: expected values that JSON can carry, got others, which are not shown, since "
+            "the task redacts arguments; nothing was sent"
+        )
 
     def _seconds(self, delay: Any) -> float:
         return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
@@ -296,7 +316,12 @@ class Task(Generic[P, R]):
         proof = self.proof({"durability": durability})
         deliveries = self.attempts if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
         more = {} if deliveries == self.attempts else {"_attempts": deliveries}
-        bodies = bulk.bodies(self.name, many, more, self.app.settings.max_message_bytes)
+        try:
+            bodies = bulk.bodies(self.name, many, more, self.app.settings.max_message_bytes)
+        except (UnserializableValue, WrongType):
+            if self.redaction is None:
+                raise
+            raise self._discreet() from None
         ids = messages.new_ids(len(bodies)) if taskids is None else self._chosen(taskids, len(bodies))
         tail, index = self.header_tail(deliveries, delayed=seconds > 0), self.app.index
         made, signer = list(zip(ids, bodies, strict=True)), self.app.signer

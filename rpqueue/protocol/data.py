@@ -142,10 +142,10 @@ class Haul(NamedTuple):
 
     def _items(self, limit: int, signer: Signer, ends_at: float) -> Items | None:
         """The items, decoded together; None when one of them is odd."""
-        headers, bodies = set(), []
+        headers, bodies, checks = set(), [], bool(signer)
         for message_id, message in zip(self.claimed.ids, self.messages, strict=True):
             header, bar, body = message.partition(b"|")
-            if signer:
+            if checks:
                 try:
                     body = signer.opened(self.claimed.keys.stem, message_id, tail_of(header), body)
                 except BadSignature:

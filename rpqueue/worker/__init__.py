@@ -23,6 +23,8 @@ from .signals import Orders
 from .supervisor import Supervisor
 from .worker import Worker
 
+log = logging.getLogger("rpqueue.worker")
+
 __all__ = ["Supervisor", "Worker", "execute_task_threads", "execute_tasks"]
 
 
@@ -43,6 +45,7 @@ def execute_tasks(
     _begin(system)
     number = _count(processes, "processes")
     import_module(system, module)
+    _check_signing(system)
     try:
         Supervisor(system, names, threads, number, wait).run()
     finally:
@@ -62,6 +65,7 @@ def execute_task_threads(
     wait = messages.seconds(wait_per_thread, "wait_per_thread") * slots
     _begin(system)
     import_module(system, module)
+    _check_signing(system)
     orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
     put_back = orders.listen()
     ledger = Ledger()
@@ -89,6 +93,12 @@ def _begin(system: System) -> None:
     level = system.settings.log_level
     if level is not None:
         logging.getLogger("rpqueue").setLevel(level)
+
+
+def _check_signing(system: System) -> None:
+    """Keys that cannot be used end the worker now, and not with its first message."""
+    if system.signer:
+        log.info("signatures are checked: %r", system.signer)
 
 
 def _beat(duties: Duties, stopping: threading.Event) -> None:

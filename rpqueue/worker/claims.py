@@ -92,7 +92,7 @@ def decode(claimed: list[Claimed], now: float, limit: int, signer: Signer = NO_K
         limit: most bytes of a body; 0: no limit.
         signer: checks signatures, before anything of a body is decoded.
     """
-    claims, bodies, headers = [], [], Headers()
+    claims, bodies, headers, checks = [], [], Headers(), bool(signer)
     start, at, plain = PLAIN_START, len(PLAIN_START), PLAIN_LENGTH
     for some in claimed:
         for message_id, token, message, tries in some.rows():
@@ -104,7 +104,7 @@ def decode(claimed: list[Claimed], now: float, limit: int, signer: Signer = NO_K
                     claim.deadline = now + lease if lease else 0.0
                 except Undecodable as error:
                     claim.error = error
-            if signer:
+            if checks:
                 try:
                     body = signer.opened(some.keys.stem, message_id, tail_of(header), body)
                 except BadSignature as error:

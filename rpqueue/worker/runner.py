@@ -144,7 +144,7 @@ class Runner:
         self.fetcher.appetite.took(seconds)
         now = self.fetcher.now()
         delay = min(task.retry_delay, max(claim.deadline - now, 0.0)) if claim.is_repeatable else 0.0
-        record = json.dumps(self._error_record(claim, error, now - seconds, now)).encode()
+        record = self._error_record(claim, error, now - seconds, now)
         verdict = self.patience.say(
             moves.fail(
                 claim.keys,
@@ -152,20 +152,27 @@ class Runner:
                 (claim.id, claim.token),
                 self.system.task_rules,
                 delay=delay,
-                error=record,
+                error=json.dumps(record).encode(),
             ),
             "kept",
         )
         self.fetcher.dropped(claim)
-        log.error(
-            "task failed", exc_info=error, extra={**_fields(claim, seconds), "verdict": verdict}
-        )  # the user's function raised; that it did is the user's to see, at every log level
+        fields = {**_fields(claim, seconds), "verdict": verdict}
+        if task.redaction is None:
+            # The user's function raised; that it did is the user's to see, at every log level.
+            log.error("task failed", exc_info=error, extra=fields)
+        else:
+            # Not the exception itself: it holds on to the frames, and they to the arguments.
+            log.error("task failed", extra={**fields, "traceback": record["traceback"]})
 
     def _error_record(self, claim: Claim, error: BaseException, started_at: float, failed_at: float) -> dict[str, Any]:
-        text = "".join(traceback.format_exception(error))
+        text, message = "".join(traceback.format_exception(error)), _text_of(error)
+        redaction = None if claim.task is None else claim.task.redaction
+        if redaction is not None:
+            text, message = (redaction.text(one, claim.args, claim.kwargs) for one in (text, message))
         return {
             "exception": type(error).__qualname__,
-            "message": _text_of(error),
+            "message": message,
             "traceback": text if len(text) <= LONGEST_TRACEBACK else f"...\n{text[-LONGEST_TRACEBACK:]}",
             "host": self._host,
             "pid": os.getpid(),

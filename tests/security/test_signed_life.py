@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from rpqueue import App, aio
-from rpqueue.errors import BadSignature
+from rpqueue.errors import BadSignature, SettingError
 from rpqueue.inspection import Inspection
 from rpqueue.protocol import moves
 from rpqueue.states import State
@@ -396,3 +396,11 @@ def test_the_secret_is_nowhere_in_redis(signed: App, job: Task[..., Any], start_
     assert not [
         key for key in client.scan_iter() for secret in (NEW, OLD) if secret.encode() in (client.dump(key) or b"")
     ]
+
+
+def test_a_worker_with_keys_that_cannot_be_used_ends_at_once(app: App) -> None:
+    app.settings.signing_required = True
+    with pytest.raises(SettingError, match="SIGNING_REQUIRED"):
+        app.execute_task_threads()
+    with pytest.raises(SettingError, match="SIGNING_REQUIRED"):
+        app.execute_tasks()

@@ -21,6 +21,7 @@ LEVELS = {
     "legacy": VALUES,
     "logs": VALUES,
     "messages": VALUES,
+    "redaction": VALUES,
     "retry": VALUES,
     "schedule": VALUES,
     "signing": VALUES,

@@ -207,7 +207,7 @@ def test_a_body_over_the_limit_is_not_even_parsed() -> None:
     ids=lambda body: repr(body[:10]),
 )
 def test_bytes_that_are_no_json_are_undecodable(body: bytes) -> None:
-    with pytest.raises(Undecodable, match=r"^body: expected JSON, got b'"):
+    with pytest.raises(Undecodable, match=r"^body: expected JSON, got \d+ other bytes \("):
         decode(body, "body")
 
 
@@ -226,7 +226,7 @@ def test_a_task_body_keeps_name_args_and_kwargs(name: str, args: list[Any], kwar
     "body", [b"null", b'"abc"', b'["a",[]]', b'["a",[],{},1]', b"[1,[],{}]", b'["a",{},{}]', b'["a",[],[]]', b"{}"]
 )
 def test_json_of_another_shape_is_no_task(body: bytes) -> None:
-    with pytest.raises(Undecodable, match=r"task body: expected \[name, args, kwargs\], got b'"):
+    with pytest.raises(Undecodable, match=r"task body: expected \[name, args, kwargs\], got other JSON of \d+ bytes$"):
         decode_task(body)
 
 
@@ -294,7 +294,7 @@ def test_whatever_differs_from_the_default_makes_a_tail(part: dict[str, Any]) ->
     ids=lambda header: repr(header[:20]),
 )
 def test_a_malformed_header_is_undecodable(header: bytes) -> None:
-    with pytest.raises(Undecodable, match=r"^message header: expected 'VERSION AVAILABLE_AT \.\.\.', got b'"):
+    with pytest.raises(Undecodable, match=r"^message header: expected 'VERSION AVAILABLE_AT \.\.\.', got \d+ other bytes$"):
         parse_header(header)
 
 
@@ -335,7 +335,7 @@ def test_a_message_is_split_at_its_first_bar() -> None:
 
 
 def test_a_message_without_a_bar_is_undecodable() -> None:
-    with pytest.raises(Undecodable, match=r"message b'abc': expected 'header\|body', got b'1 1500'"):
+    with pytest.raises(Undecodable, match=r"message b'abc': expected 'header\|body', got 6 bytes without a bar$"):
         split(b"abc", 7, b"1 1500")
 
 
