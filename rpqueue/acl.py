@@ -74,6 +74,7 @@ SENT: dict[str, Role] = {
     "SCAN": "admin",  # rpqueue doctor, as are those that follow
     "INFO": "admin",
     "HLEN": "admin",
+    "LRANGE": "admin",
     "MEMORY": "admin",
 }
 #: What redis-py sends of its own to find its way in a Cluster.

@@ -22,6 +22,8 @@ from .keyspace import Kind
 
 #: Entries of a place that one call looks at.
 PART = 200
+#: Ids of ready messages that one call hands out.
+LIST_PART = 1000
 #: Bytes of messages that Redis may have to read for one part, where it cannot leave them out.
 _PART_BYTES = 1_048_576
 #: Messages of one queue that are looked at alone when nothing is to be mended.
@@ -118,21 +120,31 @@ class Bookkeeper:
     def _seen_twice(self, keys: QueueKeys) -> set[str]:
         seen: set[str] = set()
         twice: set[str] = set()
-        for part in self._parts(keys, "ready"):
-            for one in part.ids:
-                (twice if one in seen else seen).add(one)
+        for one in self._ready(keys):
+            (twice if one in seen else seen).add(one)
         return twice
+
+    def _ready(self, keys: QueueKeys) -> Iterator[str]:
+        """
+        The ids of ready messages, last one first by parts.
+
+        Counted from the end, so that none is passed over that stays in the list meanwhile.
+        """
+        passed = 0
+        while ids := self.app.broker.execute(checkups.ready_ids(keys, passed, LIST_PART)):
+            yield from ids
+            passed += LIST_PART
 
     def _nowhere(self, keys: QueueKeys) -> list[str]:
         """Messages that were in no place at two looks."""
         missing = self._outside(keys)
         if missing:
-            ready = {one for part in self._parts(keys, "ready") for one in part.ids}
+            ready = set(self._ready(keys))
             missing = [one for one in missing if one not in ready]
         return missing
 
     def _outside(self, keys: QueueKeys) -> list[str]:
-        ready = {one for part in self._parts(keys, "ready") for one in part.ids}
+        ready = set(self._ready(keys))
         found = dict.fromkeys(one for part in self._parts(keys, "messages") for one in part.wrong)
         return [one for one in found if one not in ready]
 

@@ -61,17 +61,25 @@ class Part(NamedTuple):
 
     on: str  #: where to go on; ``"0"``: this was the last one
     wrong: list[str]
-    ids: list[str]  #: of ready messages all that were looked at
 
 
 def audit(keys: QueueKeys, place: Place, from_: str, count: int) -> Operation[Part]:
     """Look through a part of one place."""
 
     def read(reply: list[Any]) -> Part:
-        on, wrong, ids = reply
-        return Part(on.decode(), [text_of(one) for one in wrong], [text_of(one) for one in ids])
+        on, wrong = reply
+        return Part(on.decode(), [text_of(one) for one in wrong])
 
     return Operation(scripts.load("audit"), keys.block, (place, from_, str(count)), read)
+
+
+def ready_ids(keys: QueueKeys, passed: int, count: int) -> Operation[list[str]]:
+    """Ids of ready messages, in front of the last *passed* ones."""
+
+    def read(reply: list[bytes]) -> list[str]:
+        return [text_of(one) for one in reply]
+
+    return command(read, "LRANGE", keys.ready, -passed - count, -passed - 1)
 
 
 class Verdict(NamedTuple):

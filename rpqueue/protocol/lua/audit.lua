@@ -6,9 +6,8 @@
 -- ARGV[2]     from    text    where to go on: '0' begins, else what the last call returned. Of 'ready', counted from the end:
 --                             so ids are seen that stay there, whatever is pushed and popped meanwhile
 -- ARGV[3]     count   int     about how many to look at, 1..1000
--- Returns {next, wrong, ids}: where to go on, '0' at the end; ids that have no message, or stand in another place, too;
--- of 'messages' those that stand in no place, if they are not ready, which the caller knows; and of 'ready' all that were
--- looked at.
+-- Returns {next, wrong}: where to go on, '0' at the end; and ids that have no message, or stand in another place, too. Of
+-- 'messages' those that stand in no place, if they are not ready, which the caller has to know.
 -- O(count * log(queue)).
 -- Needs: queue
 local q = queue_at(1)
@@ -75,4 +74,4 @@ local wrong = {}
 for at = 1, #ids, 500 do
   for _, id in ipairs(wrong_among({unpack(ids, at, math.min(at + 499, #ids))})) do wrong[#wrong + 1] = id end
 end
-return {next_from, wrong, place == 'ready' and ids or {}}
+return {next_from, wrong}
