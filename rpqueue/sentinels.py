@@ -6,6 +6,9 @@ master that was given up is cut also while somebody waits for a reply on it: a m
 connection, and one that stands still may wake up and take itself for the master yet.
 
 Of what the sentinels say the newest counts: every failover has a number, its *epoch*, that is greater than all before.
+
+A master that lives is left a little earlier, when the sentinel that leads the failover says that it is about to promote
+a replica. Sentinels take up to a second to notice that they have, and what the old master is told in between is lost.
 """
 
 from __future__ import annotations
@@ -33,6 +36,10 @@ SILENT_FOR = 1.0
 PATIENCE = 5.0
 #: Seconds before the same master is tried again, unless there is another one sooner.
 PAUSE = 0.1
+
+#: What the leading sentinel publishes a tenth of a second before it promotes a replica; or when it gives that up.
+PROMOTING = b"+failover-state-send-slaveof-noone"
+GIVEN_UP = (b"-failover-abort-slave-timeout", b"-failover-abort-no-good-slave", b"-failover-abort-not-elected")
 
 Address = tuple[str, int]
 
@@ -86,11 +93,19 @@ class Sentinels:
         self._held: weakref.WeakSet[Any] = weakref.WeakSet()
         self._listening: dict[Address, threading.Thread] = {}
         self._wanted_until = 0.0
+        self._replaced: Address | None = None
+        self._replaced_until = 0.0
 
     @property
     def master(self) -> Address | None:
-        """Where the master is, as far as is known."""
-        return max(self._said.values()).master if self._said else None
+        """Where the master is, as far as is known; None: nobody knows, or it is just being replaced."""
+        named = max(self._said.values()).master if self._said else None
+        return None if named is not None and named == self._replaced and self.is_replacing else named
+
+    @property
+    def is_replacing(self) -> bool:
+        """Whether the master is just being replaced."""
+        return time.monotonic() < self._replaced_until
 
     def hold(self, connection: Held) -> None:
         """Cut *connection* when its master is the master no more."""
@@ -141,9 +156,9 @@ class Sentinels:
                 try:
                     with _not_while_forking:
                         connection.connect()
-                    connection.send_command("SUBSCRIBE", "+switch-master")
+                    connection.send_command("SUBSCRIBE", "+switch-master", PROMOTING, *GIVEN_UP)
                     while self._is_wanted(place):
-                        self._hear(place, _ask(connection, self.service))
+                        self._hear(place, *_ask(connection, self.service))
                         connection.can_read(timeout=ASK_EVERY)
                 except Exception as error:  # of many kinds; whatever it is, this sentinel is not to be heard
                     connection.disconnect()
@@ -160,15 +175,28 @@ class Sentinels:
             self._listening.pop(place, None)
             return False
 
-    def _hear(self, place: Address, said: Said) -> None:
+    def _hear(self, place: Address, said: Said, news: list[Any]) -> None:
         with self._changed:
             before, self._said[place] = self.master, said
             self._failed.pop(place, None)
+            for _, channel, text in news:
+                self._heed(channel, text.decode())
             self._changed.notify_all()
             now = self.master
         if before not in (None, now):
             log.warning("the master of %s is %s:%d now", self.service, *(now or ("?", 0)))
         self._cut(lambda one: (one.host, one.port) != now)
+
+    def _heed(self, channel: bytes, text: str) -> None:
+        """Take in what a sentinel published; the text ends with, or is, the service and its master."""
+        name, host, port, *_ = text.rpartition(" @ ")[2].removeprefix("master ").split()
+        if name != self.service:
+            return
+        if channel == PROMOTING:
+            log.warning("the master of %s, %s:%s, is being replaced", name, host, port)
+            self._replaced, self._replaced_until = (host, int(port)), time.monotonic() + PATIENCE
+        elif channel in GIVEN_UP:
+            self._replaced_until = 0.0
 
     def _miss(self, place: Address, why: str) -> None:
         with self._changed:
@@ -216,6 +244,8 @@ class Search:
         sentinels, now = self._sentinels, time.monotonic()
         master = sentinels.master
         if master is None:
+            if sentinels.is_replacing and now < self._began_at + PATIENCE:
+                return None
             if now > self._began_at + (SILENT_FOR if sentinels.have_spoken() else PATIENCE):
                 raise Unreachable(sentinels.silence())
             return None
@@ -242,31 +272,31 @@ class Search:
         self._sentinels.pause(self._tried[0] if self._tried else None, PAUSE)
 
 
-def _ask(connection: Any, service: str) -> Said:
+def _ask(connection: Any, service: str) -> tuple[Said, list[Any]]:
     """
-    Ask a sentinel for the master.
+    Ask a sentinel for the master. Returns what it says, and what it has published before that.
 
     The first answer knows of a new one as soon as that has agreed; the second has the epoch, and in the sentinel that
     leads a failover keeps to the old address until every replica has followed.
     """
     for question in ("GET-MASTER-ADDR-BY-NAME", "MASTER"):
         connection.send_command("SENTINEL", question, service, check_health=False)
-    address, fields = _reply(connection), _reply(connection)
+    news: list[Any] = []
+    address, fields = _reply(connection, news), _reply(connection, news)
     if not address:
         raise LookupError(f"it knows no service {service!r}")
     if not isinstance(fields, dict):
         fields = dict(zip(fields[::2], fields[1::2], strict=True))
-    return Said(int(fields[b"config-epoch"]), (address[0].decode(), int(address[1])))
+    return Said(int(fields[b"config-epoch"]), (address[0].decode(), int(address[1]))), news
 
 
-def _reply(connection: Any) -> Any:
-    while _is_news(frame := connection.read_response(disable_decoding=True, push_request=True)):
-        pass  # what it tells of is asked for
-    return frame
-
-
-def _is_news(frame: Any) -> bool:
-    return isinstance(frame, list) and bool(frame) and frame[0] in (b"subscribe", b"message")
+def _reply(connection: Any, news: list[Any]) -> Any:
+    while True:
+        frame = connection.read_response(disable_decoding=True, push_request=True)
+        if not (isinstance(frame, list) and frame and frame[0] in (b"subscribe", b"message")):
+            return frame
+        if frame[0] == b"message":
+            news.append(frame)
 
 
 def of(places: Sequence[Address], service: str, options: dict[str, Any]) -> Sentinels:

@@ -15,6 +15,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from rpqueue.connections import Endpoint, command_client
+from tests.sentinel.entrance import SERVERS_COME_FROM, Entrance
 from tests.servers import Server, free_port, program, wait_until
 
 #: Name under which the sentinels know the master.
@@ -94,6 +96,8 @@ class Deployment:
         sentinels: how many; more than half of them decide.
         down_after: seconds of silence after which the master counts as down.
         options: more of a server's options.
+        partable: whether each server stands behind an Entrance. Needs Linux, where all of 127.0.0.0/8 is the machine's
+            own, and Redis 7 or Valkey.
     """
 
     def __init__(
@@ -104,21 +108,28 @@ class Deployment:
         sentinels: int = 3,
         down_after: float = 1.0,
         options: tuple[str, ...] = (),
+        partable: bool = False,
     ) -> None:
         self.flavour, self.down_after = flavour, down_after
         self._stack = contextlib.ExitStack()
         common = ("--repl-ping-replica-period", "1", "--repl-diskless-sync-delay", "0", *options)
+        self.entrances: list[Entrance] = []
+        self._partable = partable
         self.servers: list[Server] = []
         self.sentinels: list[SentinelProcess] = []
         try:
             self._add_server(common)
             for _ in range(replicas):
                 first = self.servers[0]
-                self._add_server((*common, "--replicaof", first.host, str(first.port)))
+                self._add_server((*common, "--replicaof", first.host, str(self.port_of(first))))
             self._await_replicas(replicas)
             for _ in range(sentinels):
                 sentinel = SentinelProcess(
-                    flavour, self.servers[0].port, quorum=sentinels // 2 + 1, down_after=down_after
+                    flavour,
+                    self.port_of(self.servers[0]),
+                    quorum=sentinels // 2 + 1,
+                    down_after=down_after,
+                    options=f"bind-source-addr {SERVERS_COME_FROM}\nsentinel announce-ip 127.0.0.1" if partable else "",
                 )
                 self.sentinels.append(sentinel)
                 self._stack.callback(sentinel.close)
@@ -128,9 +139,25 @@ class Deployment:
             raise
 
     def _add_server(self, options: tuple[str, ...]) -> None:
+        if self._partable:
+            entrance = Entrance()
+            self._stack.callback(entrance.close)
+            self.entrances.append(entrance)
+            known_as = ("--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(entrance.port))
+            options = (*options, *known_as, "--bind-source-addr", SERVERS_COME_FROM)
         server = Server(self.flavour, options=options)
         self.servers.append(server)
         self._stack.callback(server.close)
+        if self._partable:
+            entrance.server_port = server.port
+
+    def port_of(self, server: Server) -> int:
+        """The port under which a server is known to others."""
+        return self.entrance_of(server).port if self.entrances else server.port
+
+    def entrance_of(self, server: Server) -> Entrance:
+        """What stands in front of a server."""
+        return self.entrances[self.servers.index(server)]
 
     def _await_replicas(self, number: int) -> None:
         with contextlib.closing(self.servers[0].client()) as client:
@@ -165,7 +192,7 @@ class Deployment:
             with contextlib.suppress(redis.RedisError):
                 said.append(int(sentinel.ask("GET-MASTER-ADDR-BY-NAME", SERVICE)[1]))
         port = max(set(said), key=said.count)
-        return next(server for server in self.servers if server.port == port)
+        return next(server for server in self.servers if self.port_of(server) == port)
 
     def until_promoted(self, old: Server, timeout: float = 30.0) -> float:
         """Wait until most sentinels name another master than *old*. Returns when that was, by the monotonic clock."""
@@ -182,10 +209,15 @@ class Deployment:
 
     def _is_whole(self) -> bool:
         master = self.master
-        if any(int(one.ask("GET-MASTER-ADDR-BY-NAME", SERVICE)[1]) != master.port for one in self.sentinels):
+        port = self.port_of(master)
+        if any(int(one.ask("GET-MASTER-ADDR-BY-NAME", SERVICE)[1]) != port for one in self.sentinels):
             return False
         others = [server for server in self.servers if server is not master]
         return role(master) == "master" and all(role(server) == "slave" for server in others) and self._is_known()
+
+    def client(self) -> Any:
+        """A client that follows the master."""
+        return command_client(Endpoint(url=self.url))
 
     def close(self) -> None:
         """End all of it."""

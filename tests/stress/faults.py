@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tests.stress.scene import Scene
 
 #: Modules with a list FAULTS.
-MODULES = ("worker_faults", "server_faults", "network_faults", "clock_faults", "cluster_faults")
+MODULES = ("worker_faults", "server_faults", "network_faults", "clock_faults", "cluster_faults", "sentinel_faults")
 
 
 class Deployment(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import statistics
 from collections import Counter
@@ -11,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.stress import network_faults, server_faults
+from tests.stress import network_faults, sentinel_figures, server_faults
 from tests.stress.figures import Figure, measure
 from tests.stress.running import Outcome, stopping
 
@@ -24,7 +25,7 @@ COUNTS = ("messages", "completed", "dead", "cancelled", "lost-listed", "lost", "
 def figures(seed: int, flavour: str | None) -> list[Figure]:
     """Measure what is to be reached, and say each as soon as it is known."""
     measured = []
-    for figure in measure(seed, flavour):
+    for figure in itertools.chain(measure(seed, flavour), sentinel_figures.measure(flavour)):
         print(f"{figure.name}: {figure.measured} (goal: {figure.goal})", flush=True)
         measured.append(figure)
         if stopping.is_set():
