@@ -28,7 +28,7 @@ from tests.servers import Server, wait_until
 PASSWORD = "marked-password-of-a-user"
 #: Files that speak to a server of their own, as its owner; that know words which are commands, too; or that read keys
 #: of 0.33, which no role may.
-NOT_UNDER_ACL = {"embedded.py", "logs.py", "acl.py", "adoption.py", "migration.py"}
+NOT_UNDER_ACL = {"embedded.py", "logs.py", "acl.py", "adoption.py"}
 #: Words that stand for something else than a command: an error, the keys of a script. Or what rpqueue doctor asks, and
 #: does without when it is refused.
 OTHER_MEANINGS = {"READONLY", "KEYS", "CONFIG", "GET", "ACL", "COMMAND"}
