@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.conftest import default_flavour
+from tests.cluster.nodes import Cluster
+from tests.conftest import ON_CLUSTER, default_flavour
 from tests.servers import Server
 from tests.worker.harness import Bench
 
@@ -39,7 +40,7 @@ def bench(server: Server, redis_client: redis.Redis, make_bench: Callable[..., B
 @pytest.fixture(scope="module")
 def module_bench(shared_servers: Callable[[str], Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A Bench for all tests of a module, in a database of its own that nobody flushes."""
-    server = Server(default_flavour())
+    server: Any = Cluster(default_flavour()) if ON_CLUSTER else Server(default_flavour())
     bench = Bench(server, tmp_path_factory.mktemp("logs"), "test")
     yield bench
     bench.close()
