@@ -93,6 +93,7 @@ class Sentinels:
         self._held: weakref.WeakSet[Any] = weakref.WeakSet()
         self._listening: dict[Address, threading.Thread] = {}
         self._wanted_until = 0.0
+        self._last: Address | None = None  #: of the masters that there were
         self._replaced: Address | None = None
         self._replaced_until = 0.0
 
@@ -177,14 +178,15 @@ class Sentinels:
 
     def _hear(self, place: Address, said: Said, news: list[Any]) -> None:
         with self._changed:
-            before, self._said[place] = self.master, said
+            self._said[place] = said
             self._failed.pop(place, None)
             for _, channel, text in news:
                 self._heed(channel, text.decode())
             self._changed.notify_all()
-            now = self.master
-        if before not in (None, now):
-            log.warning("the master of %s is %s:%d now", self.service, *(now or ("?", 0)))
+            now, before = self.master, self._last
+            self._last = now or before
+        if now is not None and before not in (None, now):
+            log.warning("the master of %s is %s:%d now", self.service, *now)
         self._cut(lambda one: (one.host, one.port) != now)
 
     def _heed(self, channel: bytes, text: str) -> None:

@@ -21,8 +21,9 @@ from tests.servers import Server, wait_until
 from tests.worker.harness import Bench
 from tests.worker.load import load, progress, runs
 
-#: Seconds after which calls are answered again once most sentinels name another master.
-SOON_AFTER = 1.0
+#: Seconds after which calls are answered again once most sentinels name another master: on a busy machine, and far
+#: below those for which a call waits for an answer.
+SOON_AFTER = 2.0
 
 
 @pytest.fixture
