@@ -56,6 +56,7 @@ class ClusterQueues:
         self._looked_at = 0.0
         self._next_look = 0  #: place of the queue at which the next look begins
         self._listeners: list[Listener] = []  #: one at each node: what a script publishes is heard at its own at once
+        self._listened_at = -LOOK_EVERY  #: monotonic instant at which these were made, or tried to
         self._listening = threading.Lock()  # who has it may use them
 
     def queues(self, also: Iterable[str], claiming: bool) -> list[QueueKeys]:
@@ -149,6 +150,9 @@ class ClusterQueues:
         """Hear what was said meanwhile, unless a slot waits for news just now, and look at the queues if it is time."""
         if self._listening.acquire(blocking=False):
             try:
+                if not self._listeners and time.monotonic() - self._listened_at > LOOK_EVERY:
+                    self._listen()
+                    self._looked_at = 0.0  # what was said before was not heard
                 while (news := hear_any(self._listeners, 0)) is not None:
                     name = self._mine(news.text)
                     if name is not None:
@@ -189,6 +193,7 @@ class ClusterQueues:
         return self._names is None or name in self._names
 
     def _listen(self) -> None:
+        self._listened_at = time.monotonic()
         for listeners in self._broker.listeners_everywhere():
             listener = listeners.make()
             self._listeners.append(listener)
