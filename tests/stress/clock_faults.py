@@ -14,7 +14,7 @@ class Misset:
     ticking = True
 
     def inject(self, scene: Scene) -> None:
-        before = scene.some_worker()
+        before, _ = scene.some_child()  # of one that works: before, Python itself takes the signal
         scene.start_worker(**scene.shape, environment=clocks.off_by(scene.random.choice((3600, -3600))))
         scene.workers.remove(before)
         before.stop()

@@ -145,10 +145,8 @@ class Awake:
                 agent.pause_all()
             else:
                 agent.pause(start.pid)
-        # If it was too fast, it was not caught in its run.
-        wait_until(
-            lambda: len(scene.seen_of("start", key)) > 1 or scene.seen_of("accept", key), 60, "somebody else runs it"
-        )
+        # An end now is that of the first run: it was caught too late, and nobody else may run it.
+        wait_until(lambda: scene.seen_of("end", key) or len(scene.seen_of("start", key)) > 1, 60, "somebody runs it")
         for agent in agents:
             agent.resume()
         scene.until("end", key, len(scene.seen_of("start", key)))
