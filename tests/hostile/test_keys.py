@@ -28,7 +28,7 @@ def test_a_queue_with_a_spoilt_key_waits_and_the_others_go_on(
     note.execute("waits")
     boom.execute("fails")
     kept = hand.spoil(getattr(keys, kind))
-    worker = bench.start(queues=queues, threads=2)
+    worker = bench.start(queues=queues)
     bench.until_noted("ran", "early")
     for number in range(5):
         note.execute(number, _queue="other")

@@ -222,6 +222,7 @@ def test_an_instant_that_no_number_holds_is_far_away(queue: Queue) -> None:
     queue.client.zadd(queue.keys.scheduled, {"s": 1e300})
     assert cycle(queue, wanted=0).due == 2**53
     queue.client.zadd(queue.app.due_queues, {"mail": 1e300, "other": 1e300})
+    assert cycle(queue, wanted=0, indexed=0).due == 2**53
     queue.client.delete(queue.keys.scheduled)
     assert cycle(queue, wanted=0).due == 2**53
 

@@ -132,9 +132,10 @@ def test_work_goes_on_where_a_key_of_the_index_is_of_a_wrong_type(queue: Queue, 
     queue.given(ready=["a"], leased={"b": (MINUTE, 1)})
     spoil(queue.client, getattr(queue.app, key))
     calls.enqueue(queue, {"c": "1"})
-    reply = calls.cycle(queue, done=["b"], indexed=indexed)
-    assert reply.ids == ["a", "c"]
-    assert [number for number, _ in reply.spoilt] == ([] if key == "wake" else [0])
+    for wanted, expected in ((1, ["a"]), (10, ["c"])):
+        reply = calls.cycle(queue, done=["b"], indexed=indexed, wanted=wanted)
+        assert reply.ids == expected
+        assert [number for number, _ in reply.spoilt] == ([] if key == "wake" else [0])
     queue.client.delete(queue.keys.ready, getattr(queue.app, key))
     calls.enqueue(queue, {"d": "1"})
     assert calls.cycle(queue).ids == ["d"]
