@@ -352,6 +352,8 @@ def test_a_live_system_has_keys_of_our_types_only(app: App, start_worker: Callab
     with app.SimpleLock(None, "a lock: {x}", 5):
         found = examine(app)
     assert not [check for check in found if check.startswith("keys.")]
+    # Its worker has told its clock.
+    assert found["workers.clock"][0].level is Level.OK
 
 
 def test_keys_of_others_and_of_other_types(app: App, work: Task[..., Any], redis_client: redis.Redis) -> None:
@@ -487,6 +489,29 @@ def test_a_data_queue_that_is_not_listed_is_listed(app: App, redis_client: redis
     assert [row.name for row in Inspection(app).queues()] == ["items"]
 
 
+@pytest.mark.parametrize("mends", [False, True])
+def test_what_looked_wrong_and_is_not_any_more_is_left_alone(
+    app: App, redis_client: redis.Redis, work: Task[..., Any], monkeypatch: pytest.MonkeyPatch, mends: bool
+) -> None:
+    work.execute(taskid="moving")
+    queue = app.task_keys("mail")
+    redis_client.delete(queue.ready)
+    real, looks = app.broker.execute, 0
+
+    def execute(step: Any, *rest: Any) -> Any:
+        nonlocal looks
+        if getattr(step, "script", None) and step.script.name == "mend":
+            looks += 1
+            redis_client.zadd(queue.leased, {"moving": (time.time() + 60) * 1000})  # somebody has it by now
+        return real(step, *rest)
+
+    monkeypatch.setattr(app.broker, "execute", execute)
+    found = examine(app, mends=mends)
+    assert looks == 1
+    assert "queue.nowhere" not in found
+    assert places(app) == {"leased": ["moving"]}
+
+
 def test_a_busy_system_is_never_called_wrong_and_never_made_so(
     app: App, server: Server, start_worker: Callable[..., None], wait_until: Callable[..., Any]
 ) -> None:
@@ -501,30 +526,39 @@ def test_a_busy_system_is_never_called_wrong_and_never_made_so(
         runs[number] += 1
         raise ValueError(number)
 
-    calls, stop = 6000, threading.Event()
+    calls = 6000
 
-    def enqueue() -> None:
-        for at in range(0, calls, 200):
+    def enqueue(first: int, last: int) -> None:
+        for at in range(first, last, 200):
             count.execute_many([(number,) for number in range(at, at + 200)])
             fails.execute_many([(calls + at // 10 + number,) for number in range(20)])
             time.sleep(0.01)
-        stop.set()
 
-    producer = threading.Thread(target=enqueue)
-    start_worker(threads=2)
-    producer.start()
+    def looks_while(first: int, last: int, **options: Any) -> list[list[str]]:
+        """What is said of queues while so many calls come in and run."""
+        producer = threading.Thread(target=enqueue, args=(first, last))
+        producer.start()
+        told = []
+        while producer.is_alive():
+            found = Doctor(theirs, **options).examine()
+            told.append([one.seen.partition(", which")[0] for one in found if one.check.startswith("queue.")])
+        producer.join()
+        return told
+
     theirs = App(server.url, prefix="test")
-    wrong: list[Finding] = []
-    looks = 0
-    while not stop.is_set() or looks < 4:
-        for mends in (False, True):
-            wrong += [one for one in Doctor(theirs, mends=mends).examine() if one.check.startswith("queue.")]
-        looks += 1
-    producer.join()
+    start_worker(threads=2)
+    # One that really is in no place, so that everything that moves is suspected, too.
+    orphan = count.execute(calls * 2, delay=60)
+    theirs.broker.client.zrem(app.task_keys("mail").scheduled, orphan.taskid)
+    told = looks_while(0, calls // 2)
+    assert told == [["task queue 'mail': 1 messages in no place"]] * len(told)
+    first, *others = looks_while(calls // 2, calls, mends=True)
+    assert len(first) == 1
+    assert others == [[]] * len(others)
+    assert orphan.status == "lost"
     theirs.broker.close()
     mail = app.task_keys("mail")
     wait_until(lambda: not any(app.broker.execute(views.sizes([mail]))[0][:3]), timeout=40)
-    assert wrong == []
     assert not [number for number in range(calls) if runs[number] != 1]
     assert not [number for number in range(calls, calls + calls // 10) if runs[number] != 3]
 
