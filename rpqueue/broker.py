@@ -247,6 +247,7 @@ class Broker:
             reply = self._send(step, own)
         except Exception as error:
             meant = translate(error, self.label)
+            self.doubt(meant)
             if stamp is None and was_answered(meant):
                 self.sessions.give_back(own)
             if meant is error:
@@ -255,6 +256,15 @@ class Broker:
         if stamp is None:
             self.sessions.give_back(own)
         return step.read(reply)
+
+    def doubt(self, error: Exception) -> None:
+        """
+        Have a user's own client ask the sentinels again when its master says that it is a replica.
+
+        redis-py sees that only where Redis says it by a code of its own, as 6.2 does not when a script fails.
+        """
+        if isinstance(error, errors.RedisReadOnly) and self.is_users and self.follows_master:
+            self.client.connection_pool.disconnect()
 
     def send(self, step: Operation[Any], stamp: Stamp) -> Sent | None:
         """Send an Operation and come back without its reply. None, and nothing is sent, where there are no lines."""

@@ -287,7 +287,9 @@ def outcomes(broker: Broker, operations: Sequence[Operation[Any]], replies: Sequ
 
 def _outcome(broker: Broker, operation: Operation[Any], reply: Any) -> Any:
     if isinstance(reply, Exception):
-        return translate(reply, broker.label)
+        meant = translate(reply, broker.label)
+        broker.doubt(meant)
+        return meant
     try:
         return operation.read(reply)
     except RpqueueError as error:

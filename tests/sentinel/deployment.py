@@ -81,9 +81,12 @@ class SentinelProcess:
 
 def answers(client: redis.Redis) -> bool:
     """Whether a server is there and well."""
-    with contextlib.suppress(redis.RedisError):
+    try:
         return bool(client.ping())
-    return False
+    except redis.AuthenticationError:
+        return True
+    except redis.RedisError:
+        return False
 
 
 class Deployment:

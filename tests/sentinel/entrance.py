@@ -56,8 +56,9 @@ class Entrance:
             outside.close()
             return
         self._open |= {outside, inside}
+        for one in (outside, inside):
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for source, sink in ((outside, inside), (inside, outside)):
-            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._pass_on, args=(source, sink, is_server), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, is_server: bool) -> None:
