@@ -139,7 +139,7 @@ class ClusterQueues:
         if self._names is not None and name not in self._names:
             return None
         if name not in self._priorities:
-            score = self._broker.execute(command(as_is, "ZSCORE", self._system.keys.app.queues, name))
+            score = self._broker.execute(command(as_is, "ZSCORE", self._system.keys.app.queues, wire(name)))
             self._priorities[name] = float("inf" if score is None else score)
         return name
 
