@@ -194,6 +194,7 @@ def test_an_idle_worker_stops_at_once(bench: Bench) -> None:
     assert time.monotonic() - started < 1.5
 
 
+@pytest.mark.one_server("workers there listen, and do not block in Redis")
 @pytest.mark.parametrize("queues", [None, ["one", "other"]])
 def test_the_wake_token_that_a_stopping_worker_may_have_been_given_is_left_for_another(
     bench: Bench, queues: list[str] | None

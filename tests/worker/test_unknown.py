@@ -12,14 +12,16 @@ from tests.worker.harness import SOON, Bench
 def put(bench: Bench, message: bytes, message_id: str = "odd", queue: str = "default") -> None:
     """Put bytes into a queue as no producer of ours would."""
     keys, app = bench.app.task_keys(queue), bench.app.keys.app
-    with bench.client.pipeline(transaction=True) as pipe:
+    with bench.client.pipeline(transaction=False) as pipe:
         pipe.hset(keys.messages, message_id, message)
         pipe.rpush(keys.ready, message_id)
         pipe.zadd(app.queues, {queue: "inf"})
         pipe.zadd(app.ready_queues, {queue: "inf"})
-        pipe.rpush(app.wake, queue)
-        pipe.pexpire(app.wake, 60_000)
+        for wake in (keys.wake, app.wake):
+            pipe.rpush(wake, queue)
+            pipe.pexpire(wake, 60_000)
         pipe.execute()
+    bench.client.publish(app.news, queue)
 
 
 def test_a_task_of_unknown_name_is_parked_and_runs_once_a_worker_knows_it(bench: Bench) -> None:

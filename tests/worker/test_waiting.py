@@ -14,6 +14,7 @@ from tests.worker.harness import SOON, Bench
 
 
 @pytest.mark.stress
+@pytest.mark.one_server("workers there listen, and do not block in Redis")
 def test_an_idle_worker_sends_at_most_one_command_a_second(bench: Bench) -> None:
     bench.task("note")
     bench.start(threads=4)
@@ -50,6 +51,7 @@ def test_a_message_wakes_an_idle_worker_of_named_queues_at_once(bench: Bench) ->
     assert statistics.median(latencies) < LONGEST_BLOCK / 4
 
 
+@pytest.mark.one_server("workers there listen, and do not block in Redis")
 def test_every_idle_slot_and_process_is_woken_when_there_is_work_for_all(bench: Bench) -> None:
     hold = bench.task("hold")
     bench.start(processes=2, threads=3)
@@ -79,6 +81,7 @@ def test_delayed_tasks_start_on_time_and_never_early(bench: Bench, busy: bool) -
     assert statistics.median(late) < LONGEST_BLOCK / 4
 
 
+@pytest.mark.one_server("workers there listen, and do not block in Redis")
 def test_a_delay_that_is_shorter_than_what_the_worker_waits_for_is_heard(bench: Bench) -> None:
     note = bench.task("note")
     bench.start()
@@ -90,6 +93,7 @@ def test_a_delay_that_is_shorter_than_what_the_worker_waits_for_is_heard(bench: 
     assert near["at"] - said_at < LONGEST_BLOCK / 2
 
 
+@pytest.mark.one_server("workers there listen, and do not block in Redis")
 def test_a_worker_that_gets_no_wake_token_finds_the_work_all_the_same(bench: Bench) -> None:
     note = bench.task("note")
     bench.start()
