@@ -183,7 +183,7 @@ def redrive(
 ) -> Operation[list[str]]:
     """Buried → ready: these ids, or the *limit* oldest. Returns the ids that went back."""
     words = [keys.name, grave.value, str(limit), *ids]
-    return Operation(scripts.load("redrive"), (*keys.block, *index), words, _texts)
+    return Operation(scripts.load("redrive"), (*keys.block, *index), words, _texts, keys.memo)
 
 
 class Taken(NamedTuple):

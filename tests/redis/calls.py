@@ -218,7 +218,8 @@ def unpark(queue: Queue, *ids: str) -> Any:
 
 
 def redrive(queue: Queue, grave: str, *ids: str, limit: int = 100) -> Any:
-    return queue.call("redrive", queue.index_keys, [queue.name, grave, limit, *ids])
+    keys = [queue.memo, *queue.index_keys]
+    return queue.call("redrive", keys, [queue.number(), queue.name, grave, limit, *ids])
 
 
 def states(queue: Queue, *ids: str) -> Any:

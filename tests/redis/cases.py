@@ -75,7 +75,7 @@ CHANGES: dict[str, Case] = {
     "park": Case(lambda queue: moves.park(queue.keys, [("held", 1, "task")]), reply=False),
     "unpark": Case(lambda queue: moves.unpark(queue.keys, queue.index_keys, ["parked"]), reply=False),
     "cancel": Case(lambda queue: moves.cancel(queue.keys, "ready", 60)),
-    "redrive": Case(lambda queue: moves.redrive(queue.keys, queue.index_keys, State.DEAD, ["dead"]), reply=False),
+    "redrive": Case(lambda queue: moves.redrive(queue.keys, queue.index_keys, State.DEAD)),
     "put_back": Case(
         lambda queue: moves.put_back(
             queue.keys, queue.index_keys, State.DEAD, [moves.Taken("taken", b"1 5|1", "2 0 0 0", 1.5)]

@@ -1,19 +1,24 @@
 -- Put buried messages back into their queue as if they were new: counters begin again, the token goes on.
 --
 -- KEYS[1..12] queue   see QueueKeys.block
--- KEYS[13..16] index  queues, ready_queues, due_queues, wake of the app; left out on Cluster and for data queues
--- ARGV[1]     name    text    of the queue
--- ARGV[2]     grave   text    'dead', 'lost' or 'failed'
--- ARGV[3]     limit   int     most messages to move, 1..1000; counts only when no ids are given
--- ARGV[4..n]  ids     text    which ones; none: the oldest
--- Returns the ids that went back. Sent twice with ids, it moves each once.
+-- KEYS[13]    memo    string  this session's last call
+-- KEYS[14..17] index  queues, ready_queues, due_queues, wake of the app; left out on Cluster and for data queues
+-- ARGV[1]     number  int     of this call in its session
+-- ARGV[2]     name    text    of the queue
+-- ARGV[3]     grave   text    'dead', 'lost' or 'failed'
+-- ARGV[4]     limit   int     most messages to move, 1..1000; counts only when no ids are given
+-- ARGV[5..n]  ids     text    which ones; none: the oldest
+-- Returns the ids that went back.
 -- O(moved * log(buried)).
--- Needs: queue, check, tally, counts, wake, head, index
-local q = queue_at(1)
-local name, grave, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local ids, moved = {}, {}
+-- Needs: queue, check, memo, tally, counts, wake, head, index
+local q, memo = queue_at(1), KEYS[13]
+local number, name, grave, limit = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local moved = recall(memo, number)
+if moved then return moved end
 check(q, true)
-for i = 4, #ARGV do ids[#ids + 1] = ARGV[i] end
+local ids = {}
+moved = {}
+for i = 5, #ARGV do ids[#ids + 1] = ARGV[i] end
 if #ids == 0 then ids = redis.call('ZRANGE', q[grave], 0, limit - 1) end
 for _, id in ipairs(ids) do
   if redis.call('ZREM', q[grave], id) == 1 then
@@ -26,7 +31,8 @@ for _, id in ipairs(ids) do
 end
 if #moved > 0 then
   redis.pcall('HINCRBY', q.stats, 'redriven', #moved)
-  reindex(q, name, 13)
-  wake_workers(q, name, KEYS[16])
+  reindex(q, name, 14)
+  wake_workers(q, name, KEYS[17])
+  remember(memo, number, moved)
 end
 return moved
