@@ -2,7 +2,8 @@
 Servers, clients, and a look at what each test leaves behind.
 
 ``RPQUEUE_TEST_SERVER=cluster`` has all tests that share a server run on a cluster of six instead; those that are about
-what a cluster has not, or that take a server of their own, are skipped then.
+what a cluster has not, or that take a server of their own, are skipped then. ``RPQUEUE_TEST_SCRIPTS=declared`` has
+scripts declare themselves: see tests/declared.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from rpqueue import App
-from tests import servers
+from tests import declared, servers
 from tests.cluster.nodes import Cluster
 from tests.servers import FLAVOURS, Server
 
@@ -28,6 +29,8 @@ settings.load_profile("any machine")
 
 #: Whether the tests run on a cluster.
 ON_CLUSTER = os.environ.get("RPQUEUE_TEST_SERVER") == "cluster"
+
+declared.declare()
 
 # `prefix:{tag}:kind` and whatever follows. A tag holds no braces.
 KEY = re.compile(r"[^{}]*:\{[^{}]*\}:(?P<kind>[^:]+)")
@@ -46,6 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marker = item.get_closest_marker("one_server")
         if ON_CLUSTER and marker is not None:
             item.add_marker(pytest.mark.skip(reason=f"on a cluster: {marker.args[0]}"))
+        if declared.ARE_DECLARED and item.get_closest_marker("undeclared_scripts"):
+            item.add_marker(pytest.mark.skip(reason="a full server refuses scripts that declare themselves as a whole"))
 
 
 @pytest.fixture(scope="session")

@@ -105,10 +105,10 @@ class Queue:
 
     @property
     def index_keys(self) -> tuple[bytes, ...]:
-        """The keys that scripts take as their index; none for a data queue."""
-        return (
-            (self.app.queues, self.app.ready_queues, self.app.due_queues, self.app.wake) if self.kind == "tasks" else ()
-        )
+        """The keys that scripts take as their index; none for a data queue, and none on a cluster."""
+        if self.kind == "data" or isinstance(self.client, redis.RedisCluster):
+            return ()
+        return self.app.queues, self.app.ready_queues, self.app.due_queues, self.app.wake
 
     def after(self, ms: int = 0) -> Within:
         """The instant *ms* after the last call's."""
@@ -216,7 +216,7 @@ class Queue:
         for wake in (self.keys.wake, self.app.wake):
             assert self.client.llen(wake) <= 1, "two tokens"
             assert self.client.pttl(wake) != -1, "a wake list without a TTL"
-        if self.kind == "tasks":
+        if self.index_keys:
             index, due = self.index(), self._next_due()
             assert not places["ready"] or index["ready"] == index["priority"] is not None, (
                 "ready, and the index denies it"

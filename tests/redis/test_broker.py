@@ -128,6 +128,7 @@ def test_too_few_replicas_are_read_only(own_app: App) -> None:
         own_app.get_task("add").execute(1)
 
 
+@pytest.mark.undeclared_scripts
 @pytest.mark.any_server
 def test_at_maxmemory_nothing_is_written_and_what_is_there_can_be_worked_off(own_app: App) -> None:
     task, client = own_app.get_task("add"), own_app.broker.client

@@ -13,6 +13,8 @@ from tests.redis.cases import CHANGES, ITEM_CHANGES, arrange, send
 from tests.redis.harness import Queue
 from tests.servers import FLAVOURS, Server, why_not
 
+pytestmark = pytest.mark.undeclared_scripts
+
 MINUTE = 60_000
 
 
