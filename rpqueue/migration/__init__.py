@@ -133,7 +133,7 @@ class Migration:
         ours = yield from adoption.score(app.queues, keys.name.encode())
         if ours is None or ours == float("inf"):
             yield from views.set_priority(app, keys.name, priority)
-        yield from command(int, "ZREM", wall, raw_name)
+        yield from adoption.remove(wall, raw_name)
 
     def home_of(self, task_name: str) -> Flow[str]:
         """The queue of a task, for a dead letter, which does not say it: as declared, else the default one."""

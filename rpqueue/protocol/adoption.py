@@ -96,14 +96,14 @@ def key_type(key: bytes) -> Operation[str]:
     return command(_text, "TYPE", key)
 
 
-def members(key: bytes, kind: Literal["set", "zset"]) -> Operation[list[bytes]]:
-    """All members."""
-    return command(list, "SMEMBERS", key) if kind == "set" else command(list, "ZRANGE", key, 0, -1)
-
-
 def score(key: bytes, member: bytes) -> Operation[float | None]:
     """Of a zset's member; None when it has it not."""
     return command(lambda reply: None if reply is None else float(reply), "ZSCORE", key, member)
+
+
+def remove(key: bytes, member: bytes) -> Operation[int]:
+    """Take a member out of a zset. Returns how many there were."""
+    return command(int, "ZREM", key, member)
 
 
 def _page(reply: Any) -> tuple[str, list[bytes]]:
