@@ -77,7 +77,7 @@ def test_a_message_under_an_id_that_none_can_have_is_dead_lettered(bench: Bench,
     assert "message id" in view.error["message"]
     # It can be deleted for good.
     assert bench.app.clear_queue("DEADLETTER_QUEUE") == 1
-    assert not bench.client.exists(hand.keys().messages)
+    assert not bench.client.hexists(hand.keys().messages, message_id)
 
 
 @pytest.mark.parametrize("message_id", [b"ghost", LEGACY, b"\xff"], ids=["an id", "an entry of 0.33", "no UTF-8"])
