@@ -266,6 +266,7 @@ class Scene:
         for producer in self.producers:
             producer.code(timeout + 60)
         wait_until(lambda: self.under_way() == 0, timeout, "the queues are empty")
+        self.until_working(timeout)  # or Python itself would take the signal
         self.board.set("stop_consuming")
         for worker in self.workers:
             worker.stop()
