@@ -42,7 +42,7 @@ def round_(queue: Queue, *acks: Finished) -> Operation[Any]:
         queue.app,
         [queue.keys],
         {queue.name: acks},
-        indexed=True,
+        indexed=bool(queue.index_keys),
         lease_for=60,
         wanted=1,
         starting=1,
@@ -100,7 +100,7 @@ ITEM_CHANGES: dict[str, Case] = {
     "enqueue_ready: items": Case(enqueue),
     "lease: items": Case(lambda items: data.lease(items.keys, (), Rules("data"), 1, 60)),
     "lease: items for good": Case(lambda items: data.lease(items.keys, (), Rules("data"), 1, 0)),
-    "bury_new": Case(lambda items: data.bury_new(items.keys, (items.app.data_queues,), [("new", b"1")])),
+    "bury_new": Case(lambda items: data.bury_new(items.keys, items.data_index, [("new", b"1")])),
     "measure": Case(lambda items: data.measure(items.keys, (), Rules("data"))),
 }
 #: Scripts that change nothing, however often they are sent.

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pytest
 import redis
 
 from rpqueue.keys import Keys
@@ -56,6 +57,8 @@ def run(client: redis.Redis, name: str, keys: Sequence[bytes], args: Sequence[An
     """Run the script *name* as the library does: by its SHA-1, by its source when the server has it not."""
     script = scripts.load(name)
     words = [*keys, *args]
+    if isinstance(client, redis.RedisCluster) and len({client.keyslot(key) for key in keys}) > 1:
+        pytest.skip("on a cluster: no script can have keys of several slots")
     try:
         return client.evalsha(script.sha, len(keys), *words)
     except redis.exceptions.NoScriptError:
@@ -102,6 +105,11 @@ class Queue:
     @property
     def memo(self) -> bytes:
         return self.keys.memo(SESSION)
+
+    @property
+    def data_index(self) -> tuple[bytes, ...]:
+        """What lists data queues; nothing on a cluster."""
+        return () if isinstance(self.client, redis.RedisCluster) else (self.app.data_queues,)
 
     @property
     def index_keys(self) -> tuple[bytes, ...]:
@@ -227,6 +235,8 @@ class Queue:
 
     def index(self) -> dict[str, Any]:
         """What the index says: the queue's priority as known and as ready, and its next instant; None: not there."""
+        if not self.index_keys:
+            pytest.skip("on a cluster: there is no index")
         known, ready, due = (self.client.zscore(key, self.name) for key in self.index_keys[:3])
         return {"priority": known, "ready": ready, "due": None if due is None else self.since_start(due)}
 
@@ -242,8 +252,10 @@ class Queue:
         return {name: int(count) for name, count in self._hash(self.keys.stats).items()}
 
     def wakes(self) -> tuple[bool, bool]:
-        """Whether a token lies in the queue's wake list, and in the app's."""
-        return bool(self.client.llen(self.keys.wake)), bool(self.client.llen(self.app.wake))
+        """Whether a token lies in the queue's wake list, and in the app's, whose place a cluster's news take."""
+        has_news = self.kind == "tasks" and not self.index_keys
+        app_wake = self.keys.wake if has_news else self.app.wake
+        return bool(self.client.llen(self.keys.wake)), bool(self.client.llen(app_wake))
 
     def sleep(self) -> None:
         """Take the tokens away, as waiting workers do."""

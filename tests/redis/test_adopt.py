@@ -12,6 +12,8 @@ import redis
 from rpqueue.protocol.adoption import OldQueue, old_queue
 from tests.redis.harness import Queue
 
+pytestmark = pytest.mark.one_server("0.33 knew no cluster")
+
 PREFIX = b"test-old:"
 
 

@@ -88,6 +88,7 @@ def test_a_large_place_is_gone_through_in_parts(queue: Queue, place: Place) -> N
     assert wrong == {{"messages": "nowhere", "dead": "extra", "errors": "left"}[place]}
 
 
+@pytest.mark.one_server("it configures one")
 def test_a_small_hash_with_many_fields_comes_whole(queue: Queue) -> None:
     queue.client.config_set("hash-max-listpack-entries", 5000)
     try:

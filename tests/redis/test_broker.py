@@ -366,6 +366,7 @@ def test_calls_through_a_prompt_broker_are_not_sent_again(proxy: Proxy, proxied:
 # ---- Ways to connect.
 
 
+@pytest.mark.one_server("nodes have no unix socket for clients")
 @pytest.mark.parametrize("how", ["url", "path", "client"])
 def test_a_unix_socket_will_do(server: Server, redis_client: redis.Redis, how: str) -> None:
     app = App(f"unix://{server.unix_path}" if how == "url" else None, prefix="test")
@@ -383,6 +384,7 @@ def test_a_unix_socket_will_do(server: Server, redis_client: redis.Redis, how: s
     own.close()
 
 
+@pytest.mark.one_server("made for one server")
 @pytest.mark.parametrize("options", [{}, {"decode_responses": True}, {"protocol": 3}])
 def test_a_client_of_the_users_own_will_do(server: Server, redis_client: redis.Redis, options: dict[str, Any]) -> None:
     own = redis.Redis(port=server.port, **options)
@@ -449,6 +451,7 @@ def test_a_closed_broker_connects_again(server: Server, redis_client: redis.Redi
 # ---- Waiting.
 
 
+@pytest.mark.one_server("no command can block on lists of two slots")
 def test_wait_returns_what_comes_or_none(server: Server, redis_client: redis.Redis) -> None:
     broker = Broker(Endpoint(server.url))
     redis_client.rpush("test-list", "first", "second")
@@ -471,6 +474,7 @@ def test_wait_outlasts_the_longest_block(server: Server, redis_client: redis.Red
     broker.close()
 
 
+@pytest.mark.one_server("it looks for the one client that waits")
 def test_a_wait_whose_connection_breaks_says_so_and_can_be_begun_again(
     server: Server, redis_client: redis.Redis
 ) -> None:

@@ -27,6 +27,8 @@ from tests.redis.beside import NAMES, EngineBesideModel
 from tests.redis.model import GRAVES, HOUR, NEVER, POISON, Index, Instants, Message, Model, go_round
 from tests.servers import Server
 
+pytestmark = pytest.mark.one_server("its script calls are about two queues")
+
 #: In seconds: at most once; shorter than a worker's lease; longer.
 LEASES = st.sampled_from([0, 1800, 7200])
 BODIES = st.sampled_from([b'["t",[],{}]', b"[1.0,2E400]", b"|", b'\x00"\xff\r\n'])

@@ -27,6 +27,7 @@ def test_a_header_says_lease_attempts_and_flags_where_they_differ(queue: Queue) 
     assert queue.message("a") == f"1 {now} 2500 4 3|1"
 
 
+@pytest.mark.one_server("KEYS that match are asked of one node")
 def test_only_the_last_call_of_a_session_is_remembered(queue: Queue) -> None:
     enqueue(queue, {"a": "1"}, number=1)
     enqueue(queue, {"b": "1"}, number=2)
@@ -34,6 +35,7 @@ def test_only_the_last_call_of_a_session_is_remembered(queue: Queue) -> None:
     assert 0 < queue.client.pttl(queue.memo) <= 60_000
 
 
+@pytest.mark.one_server("workers are woken by news")
 def test_the_token_of_the_app_names_the_queue_and_goes_after_a_minute(queue: Queue) -> None:
     enqueue(queue, {"a": "1"})
     Queue(queue.client, "other", like=queue)
@@ -49,6 +51,7 @@ def test_a_priority_that_was_set_stays_and_is_indexed(queue: Queue) -> None:
     assert queue.index() == {"priority": 3, "ready": 3, "due": None}
 
 
+@pytest.mark.one_server("there every test shows this")
 def test_on_cluster_nothing_outside_the_slot_is_touched(queue: Queue) -> None:
     enqueue(queue, {"a": "1"}, on_cluster=True)
     assert all(key.startswith(queue.keys.stem) for key in queue.client.scan_iter())

@@ -16,6 +16,8 @@ from tests.redis.harness import Queue
 from tests.servers import Server, wait_until
 from tests.worker.here import working
 
+pytestmark = pytest.mark.one_server("its user is one server's")
+
 SOON = 20.0
 
 

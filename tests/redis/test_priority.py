@@ -7,6 +7,8 @@ import pytest
 from tests.redis.calls import cycle, enqueue
 from tests.redis.harness import Queue
 
+pytestmark = pytest.mark.one_server("priorities of queues there are a plain ZADD")
+
 
 def priority(queue: Queue, value: str) -> int:
     return queue.run("priority", queue.index_keys[:2], [queue.name, value])

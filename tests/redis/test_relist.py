@@ -13,6 +13,7 @@ def relisted(queue: Queue) -> int:
     return operation.read(run(queue.client, "relist", operation.keys, operation.args))
 
 
+@pytest.mark.one_server("there is no index")
 @pytest.mark.any_server
 def test_a_queue_that_nobody_finds_is_listed_and_workers_are_woken(queue: Queue) -> None:
     queue.given(ready=["a"], scheduled={"b": 5000})
@@ -25,6 +26,7 @@ def test_a_queue_that_nobody_finds_is_listed_and_workers_are_woken(queue: Queue)
         queue.state()
 
 
+@pytest.mark.one_server("there is no index")
 def test_a_priority_stays(queue: Queue) -> None:
     queue.given(ready=["a"])
     queue.client.zadd(queue.app.queues, {queue.name: 3})
@@ -32,6 +34,7 @@ def test_a_priority_stays(queue: Queue) -> None:
     assert queue.index()["ready"] == 3
 
 
+@pytest.mark.one_server("there is no index")
 def test_what_the_index_says_too_much_is_taken_back(queue: Queue) -> None:
     queue.client.zadd(queue.app.ready_queues, {queue.name: 3})
     queue.client.zadd(queue.app.due_queues, {queue.name: 3})

@@ -47,6 +47,7 @@ def test_who_came_second_leaves_the_lock_with_its_holder(app: App, redis_client:
         assert redis_client.exists(KEY)
 
 
+@pytest.mark.one_server("keys of several slots are counted")
 def test_locks_of_other_names_and_prefixes_are_other_locks(app: App, redis_client: redis.Redis) -> None:
     other = App(prefix="test2")
     other.set_redis_connection(redis_client)
@@ -161,6 +162,7 @@ def test_a_client_of_ones_own_may_be_given(redis_client: redis.Redis) -> None:
         assert redis_client.exists(KEY)
 
 
+@pytest.mark.one_server("made for one server")
 def test_a_client_that_decodes_may_be_given(redis_client: redis.Redis) -> None:
     kwargs = redis_client.connection_pool.connection_kwargs
     with redis.Redis(host=kwargs["host"], port=kwargs["port"], decode_responses=True) as decoding:

@@ -342,6 +342,7 @@ def test_a_client_of_the_users_own_will_do(server: Server, redis_client: redis.R
         assert there(redis_client) == ids(made)
 
 
+@pytest.mark.one_server("queues on several nodes are several commands")
 @pytest.mark.any_server
 def test_several_queues_are_one_write_and_one_queue_is_one_command(app: App, server: Server) -> None:
     with app.pipeline():
