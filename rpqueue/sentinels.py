@@ -322,17 +322,10 @@ _all: weakref.WeakSet[Sentinels] = weakref.WeakSet()
 _not_while_forking = threading.Lock()
 
 
-def _begin_in_child() -> None:
-    global _not_while_forking
-    _not_while_forking = threading.Lock()
-    for sentinels in _all:
-        sentinels.begin()
-
-
 os.register_at_fork(
     before=lambda: _not_while_forking.acquire(),
     after_in_parent=lambda: _not_while_forking.release(),
-    after_in_child=_begin_in_child,
+    after_in_child=lambda: _not_while_forking.release(),
 )
 
 

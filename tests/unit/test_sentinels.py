@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import warnings
 from typing import Any
 
 import pytest
@@ -104,3 +108,30 @@ def test_a_server_that_says_it_is_no_master_is_understood(reply: str, expected: 
     assert masters.is_demotion(Exception(reply)) is expected
     no_error: Any = reply
     assert masters.is_demotion(no_error) is False
+
+
+def test_a_forked_child_does_not_wait_for_what_a_thread_of_its_parent_holds(sentinels: Sentinels) -> None:
+    hear(sentinels, 0, 3, ONE)
+    sentinels.hold(Connection(ONE))
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sentinels._changed:
+            held.set()
+            done.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 says that there are threads
+        pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)
+        sentinels.listen()
+        os._exit(int(bool(sentinels._held)))
+    _, status = os.waitpid(pid, 0)
+    done.set()
+    holder.join(20)
+    assert status == 0
