@@ -51,7 +51,7 @@ def after_a_process(seed: int, flavour: str | None, times: int = 20) -> Figure:
         worker.kill(pid)
 
     took = list(_restarts(seed, flavour, kill, times, machines=1))
-    goal = 0.5
+    goal = 1.0
     return Figure(
         f"work of a killed process runs again ({times} times)", _seconds(took), f"at once: {goal:g} s", max(took) < goal
     )
