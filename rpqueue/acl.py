@@ -50,7 +50,7 @@ SENT: dict[str, Role] = {
     "SUBSCRIBE": "producer",  # waiting
     "UNSUBSCRIBE": "producer",
     "PING": "producer",
-    "WAIT": "producer",  # durability="replicated"; "fsync" needs WAITAOF, which a server before 7.2 refuses to hear of
+    "WAIT": "producer",  # durability="replicated"
     "PEXPIRE": "producer",  # the same
     "ROLE": "producer",  # behind Sentinel: is this the master?
     "SELECT": "producer",  # a database other than 0
@@ -77,6 +77,9 @@ SENT: dict[str, Role] = {
     "LRANGE": "admin",
     "MEMORY": "admin",
 }
+#: Not in the line that is printed, for a server before 7.2 refuses all of a line with a command that it does not know.
+#: Whoever enqueues with durability="fsync" needs it, too.
+BY_HAND = ("WAITAOF",)
 #: What redis-py sends of its own to find its way in a Cluster.
 _CLUSTER = ("CLUSTER|SLOTS", "COMMAND", "READONLY", "READWRITE", "ASKING")
 

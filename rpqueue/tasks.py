@@ -82,6 +82,7 @@ class Task(Generic[P, R]):
         save_results: float = 0,
         vis_timeout: float = 0,
         use_dead: bool | None = None,
+        *,
         durability: Durability | None = None,
         redact: bool | Iterable[str | int] = False,
     ) -> None:

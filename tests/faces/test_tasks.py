@@ -85,9 +85,9 @@ def test_options_stand_in_the_order_of_the_published_package(app: App) -> None:
     task = app.task(None, "mail", 3, 5, 60, 7, True)(add)
     assert (task.queue, task.attempts, task.retry_delay) == ("mail", 3, 5)
     assert (task.save_results, task.vis_timeout, task.use_dead) == (60, 7, True)
-    parameters = list(inspect.signature(app.Task.__init__).parameters)[1:]
+    parameters = list(inspect.signature(app.Task.__init__).parameters.values())[1:]
     names = "queue name function delay never_skip attempts retry_delay low_delay_okay save_results vis_timeout use_dead"
-    assert " ".join(parameters) == names
+    assert " ".join(one.name for one in parameters if one.kind is not one.KEYWORD_ONLY) == names
 
 
 def test_the_default_queue_is_the_setting_of_the_moment(app: App) -> None:
