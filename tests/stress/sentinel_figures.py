@@ -12,7 +12,7 @@ from tests.stress.figures import Figure
 #: Callers of a trial. Each may lose the call that was answered while the master died: it tells its clients first.
 CALLERS = 3
 #: Seconds: the sentinels' down-after, and how much longer a failover may take.
-DOWN_AFTER, MORE = 1.0, 2.5
+DOWN_AFTER, MORE = 1.0, 2.0
 
 COPIED: dict[str, Any] = {"durability": "replicated"}
 BOUND: dict[str, Any] = {"options": MIN_REPLICAS}
