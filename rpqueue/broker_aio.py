@@ -212,7 +212,7 @@ class AsyncBroker:
         try:
             reply = await self._send(step, stamp)
         except Exception as error:
-            meant = translate(error, self._broker.label)
+            meant = self.failure(error)
             if was_answered(meant):
                 self._broker.sessions.give_back(stamp)
             if meant is error:
@@ -308,7 +308,7 @@ class AsyncBroker:
             async with self._connecting:
                 if self._client is None:
                     # In a thread: the first import of redis.asyncio, or an embedded server, takes a while to start.
-                    self._client = await asyncio.to_thread(self._make_client, waiting=False)
+                    self._client = await self._begun(await asyncio.to_thread(self._make_client, waiting=False))
         return self._client
 
     async def waiting(self) -> Any:
@@ -316,7 +316,7 @@ class AsyncBroker:
         if self._waiting is None:
             async with self._connecting:
                 if self._waiting is None:
-                    self._waiting = await asyncio.to_thread(self._make_client, waiting=True)
+                    self._waiting = await self._begun(await asyncio.to_thread(self._make_client, waiting=True))
         return self._waiting
 
     def _make_client(self, *, waiting: bool) -> Any:
@@ -325,6 +325,15 @@ class AsyncBroker:
         make = waiting_client if waiting else command_client
         return make(self._broker.endpoint, "redis.asyncio")
 
+    async def _begun(self, client: Any) -> Any:
+        """A client that knows its nodes. redis-py's learns them while calls are under way, and closes their lines."""
+        if self._broker.is_cluster:
+            try:
+                await client.initialize()
+            except Exception as error:
+                raise translate(error, self._broker.label) from error
+        return client
+
     @property
     def follows_master(self) -> bool:
         """Whether it goes to the master that sentinels name, whichever it is."""
@@ -332,6 +341,9 @@ class AsyncBroker:
 
     def failure(self, error: Exception) -> Exception:
         """What a failed call to Redis means."""
+        if self._broker.is_cluster and isinstance(error, AttributeError) and "'NoneType'" in str(error):
+            # redis-py's cluster client closed the connection for another call, which failed or was redirected.
+            error = ConnectionError(f"the connection was closed meanwhile: {error}")
         return translate(error, self._broker.label)
 
     # Ending.
