@@ -131,3 +131,15 @@ def test_a_lock_is_held_by_one_at_a_time(app: App) -> None:
             app.SimpleLock(name=f"lock {n}", duration=5).acquire()
         with app.SimpleLock(name=f"lock {n}", duration=5) as lock:
             lock.refresh()
+
+
+def test_hundreds_of_coroutines_may_begin_at_once(app: App, queues: list[str], add: Any) -> None:
+    async def enqueue_all() -> list[Any]:
+        face = aio.of(app)
+        calls = await asyncio.gather(*(face.execute(add, n, 1, _queue=queues[n % 3]) for n in range(300)))
+        await face.close()
+        return calls
+
+    calls = asyncio.run(enqueue_all())
+    for n, queue in enumerate(queues):
+        assert sorted(waiting(app, queue)) == sorted(call.taskid for call in calls[n::3])
