@@ -77,9 +77,8 @@ SENT: dict[str, Role] = {
     "LRANGE": "admin",
     "MEMORY": "admin",
 }
-#: Not in the line that is printed, for a server before 7.2 refuses all of a line with a command that it does not know.
-#: Whoever enqueues with durability="fsync" needs it, too.
-BY_HAND = ("WAITAOF",)
+#: What durability="fsync" needs. Printed on demand, for a server before 7.2 refuses all of a line that names it.
+FSYNC = ("WAITAOF",)
 #: What redis-py sends of its own to find its way in a Cluster.
 _CLUSTER = ("CLUSTER|SLOTS", "COMMAND", "READONLY", "READWRITE", "ASKING")
 
@@ -115,7 +114,7 @@ def key_patterns(role: Role, prefix: str) -> list[str]:
     return [*(f"{stem}{{{kind}:*" for kind in ("tasks", "data", "lock")), *(f"{stem}{{app}}:{name}" for name in own)]
 
 
-def rules(role: Role, prefix: str = "rpqueue", *, is_cluster: bool = False) -> list[str]:
+def rules(role: Role, prefix: str = "rpqueue", *, is_cluster: bool = False, may_fsync: bool = False) -> list[str]:
     """
     The words of an ACL rule: which keys, channels and commands. They hold on Redis 6.2 and newer, and on Valkey.
 
@@ -123,13 +122,14 @@ def rules(role: Role, prefix: str = "rpqueue", *, is_cluster: bool = False) -> l
         role: producer, worker or admin.
         prefix: first part of every key, as KEY_PREFIX.
         is_cluster: whether Redis is a Cluster.
+        may_fsync: whether they may enqueue with durability "fsync", whose command Redis has since 7.2.
     """
     if set(name_text(prefix, "prefix")) & set("\"'"):
         raise RefusedName(f"prefix: expected one without quotes, which an ACL line cannot carry, got {prefix!r}")
     keys = key_patterns(role, prefix)
     # Events go over channels that are named as the keys are.
     channel = key_patterns("worker", prefix)[0]
-    allowed = [*commands(role), *(_CLUSTER if is_cluster else ())]
+    allowed = [*commands(role), *(_CLUSTER if is_cluster else ()), *(FSYNC if may_fsync else ())]
     return ["resetkeys", "resetchannels", *(f"~{key}" for key in keys), f"&{channel}", "-@all", *_allow(allowed)]
 
 

@@ -49,11 +49,11 @@ class EnqueuedTask:
 
     async def args(self) -> list[Any] | None:
         """``[taskid, name, args, kwargs, available at]`` as long as it is in its queue; None afterwards."""
-        return self.sync.args_in((await self.face.broker.execute(self.sync.whereabouts()))[0])
+        return enqueued.args_of(self.sync, (await self.face.broker.execute(self.sync.whereabouts()))[0])
 
     async def result(self) -> Any:
         """What the task returned, if it is done and has save_results > 0; else None. See `get`."""
-        return self.sync.result_in((await self.face.broker.execute(self.sync.whereabouts()))[0])
+        return enqueued.result_of(self.sync, (await self.face.broker.execute(self.sync.whereabouts()))[0])
 
     async def wait(self, timeout: float = 30) -> bool:
         """Wait until it has at least started, or *timeout* seconds are over. Returns whether it has."""

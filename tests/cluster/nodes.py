@@ -132,6 +132,11 @@ class Cluster:
         places = ",".join(f"{node.host}:{node.port}" for node in self.nodes[:3])
         return f"redis+cluster://{places}"
 
+    @property
+    def root_url(self) -> str:
+        """The same: there are no users with fewer rights here."""
+        return self.url
+
     def client(self, **options: Any) -> redis.RedisCluster:
         """Make a client, closed with the cluster. Options are those of redis.RedisCluster."""
         nodes = [ClusterNode(node.host, node.port) for node in self.nodes]

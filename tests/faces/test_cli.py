@@ -355,7 +355,7 @@ def test_passwords_are_never_printed(start_server: Callable[..., Server]) -> Non
             call("rpqueue", "status", *place, "--password", said),
             call("rpqueue", "status", "--url", url),
             call("rpqueue", "status", "--json", env={"RPQUEUE_URL": url}),
-            call("rpqueue", "status", "--password", said, env={"RPQUEUE_URL": server.url}),
+            call("rpqueue", "status", "--password", said, env={"RPQUEUE_URL": server.root_url}),
         ):
             assert ended.returncode == code, ended.stderr
             assert "secret" not in ended.stdout + ended.stderr

@@ -98,7 +98,7 @@ def test_every_command_that_the_code_holds_is_listed(redis_client: redis.Redis) 
     files = [file for file in package.rglob("*.py") if file.name not in NOT_UNDER_ACL]
     held = {(word, f"{file.relative_to(package)}:{line}") for file in files for word, line in words_in(file)}
     unlisted = {
-        place for word, place in held if word in known and word not in {*acl.SENT, *acl.BY_HAND, *OTHER_MEANINGS}
+        place for word, place in held if word in known and word not in {*acl.SENT, *acl.FSYNC, *OTHER_MEANINGS}
     }
     assert not unlisted, "sent, and in no list of rpqueue/acl.py"
     assert set(acl.SENT) - {"SELECT"} <= {word for word, _ in held}, "listed, and sent nowhere"
@@ -335,6 +335,16 @@ def test_a_cluster_needs_more(redis_client: redis.Redis) -> None:
     assert "+cluster|slots" in printed("worker", "--cluster").stdout.split()
     assert "cluster" not in printed("worker").stdout
     redis_client.execute_command(*printed("worker", "--cluster", "--user", "printed").stdout.split())
+    redis_client.execute_command("ACL", "DELUSER", "printed")
+
+
+def test_enqueueing_with_fsync_needs_more(redis_client: redis.Redis, server: Server) -> None:
+    if server.flavour == "redis62":
+        pytest.skip("Redis 6.2 knows no WAITAOF")
+    assert "waitaof" not in printed("admin").stdout
+    line = printed("producer", "--fsync", "--user", "printed").stdout.split()
+    assert "+waitaof" in line
+    redis_client.execute_command(*line)
     redis_client.execute_command("ACL", "DELUSER", "printed")
 
 

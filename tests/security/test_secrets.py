@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from rpqueue import App, aio
+from rpqueue.connections import Endpoint, command_client
 from rpqueue.errors import RefusedInput, RpqueueError
 from tests.servers import Server, free_port, wait_until
 
@@ -262,3 +263,14 @@ def test_a_password_that_cuts_a_url_short_is_not_taken_for_a_port(scheme: str, s
     with pytest.raises(RefusedInput, match=r"write %2F for / in a password") as refused:
         app.queue_sizes()
     assert "2345" not in whole(refused.value)
+
+
+@pytest.mark.parametrize("library", ["redis", "redis.asyncio"])
+@pytest.mark.parametrize(
+    "endpoint", [Endpoint(url=f"redis://:{MARK}@host:1/0"), Endpoint(host="host", password=MARK, username="user")]
+)
+def test_the_repr_of_a_client_is_ours_and_not_that_of_some_redis_py(endpoint: Endpoint, library: Any) -> None:
+    shown = repr(command_client(endpoint, library))
+    assert "host=host" in shown
+    assert MARK not in shown
+    assert "password" not in shown

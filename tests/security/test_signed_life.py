@@ -176,6 +176,14 @@ def test_schedules_sign_what_they_fire(signed: App, ran: list[Any], start_worker
     wait_until(lambda: len(ran) >= 3)
 
 
+def test_a_flush_signs_what_it_fires(signed: App, ran: list[Any], start_worker: Any) -> None:
+    tick = signed.periodic_task(600, name="tick")(lambda: ran.append("tick"))
+    start_worker()
+    wait_until(lambda: signed.broker.client.hget(signed.task_keys(tick.queue).schedules, "tick"))
+    signed.flush_tasks(force_delayed=True, timeout=20)
+    wait_until(lambda: ran == ["tick"])
+
+
 def test_the_same_call_may_come_again_under_a_newer_key(signed: App, job: Task[..., Any]) -> None:
     signed.settings.signing_keys = {"old": OLD}
     first = job.execute(1, taskid="mine")

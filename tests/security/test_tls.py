@@ -15,6 +15,7 @@ import redis
 import trustme
 
 from rpqueue import App, aio
+from rpqueue.connections import Endpoint, command_client, waiting_client
 from rpqueue.errors import RedisUnavailable, RefusedInput
 from tests.servers import FLAVOURS, Server, free_port, program
 
@@ -269,3 +270,20 @@ def test_what_coroutines_cannot_check_is_refused_and_not_left_out(
     with pytest.raises(RefusedInput, match=r"ssl_validate_ocsp: expected nothing that redis.asyncio cannot do"):
         asyncio.run(aio.of(app).queue_sizes())
     own.close()
+
+
+@pytest.mark.parametrize("library", ["redis", "redis.asyncio"])
+@pytest.mark.parametrize(
+    ("endpoint", "checks"),
+    [
+        (Endpoint(url="rediss://host:1/0"), True),
+        (Endpoint(host="host", ssl=True), True),
+        (Endpoint(url="rediss://host:1/0?ssl_check_hostname=false"), False),
+        (Endpoint(url="rediss://host:1/0?ssl_cert_reqs=none"), False),
+        (Endpoint(host="host", ssl=True, options={"ssl_check_hostname": False}), False),
+        (Endpoint(host="host", ssl=True, options={"ssl_cert_reqs": "none"}), False),
+    ],
+)
+def test_names_are_compared_whatever_redis_py_does_by_default(endpoint: Endpoint, library: Any, checks: bool) -> None:
+    for make in (command_client, waiting_client):
+        assert make(endpoint, library).connection_pool.connection_kwargs["ssl_check_hostname"] is checks

@@ -294,7 +294,7 @@ def test_whatever_differs_from_the_default_makes_a_tail(part: dict[str, Any]) ->
     ids=lambda header: repr(header[:20]),
 )
 def test_a_malformed_header_is_undecodable(header: bytes) -> None:
-    with pytest.raises(Undecodable, match=r"^message header: expected 'VERSION AVAILABLE_AT \.\.\.', got \d+ other bytes$"):
+    with pytest.raises(Undecodable, match=r"^message header: expected 'VERSION AVAILABLE_AT .*', got \d+ other bytes$"):
         parse_header(header)
 
 

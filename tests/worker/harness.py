@@ -39,7 +39,7 @@ class WorkerProcess:
 
     def __init__(self, bench: Bench, config: dict[str, Any], log: Path) -> None:
         self.bench, self.log_file = bench, log
-        environment = {**os.environ, "TEST_NOTES_URL": bench.server.url}
+        environment = {**os.environ, "TEST_NOTES_URL": bench.server.root_url}
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.worker.jobs", json.dumps(config)],
@@ -135,7 +135,7 @@ class Bench:
                 setattr(self.app.settings, name, value)
         self._jobs: list[list[Any]] = []
         self.workers: list[WorkerProcess] = []
-        os.environ["TEST_NOTES_URL"] = server.url
+        os.environ["TEST_NOTES_URL"] = server.root_url
 
     def task(self, function: str, name: str | None = None, **options: Any) -> Task[..., Any]:
         """Declare a function of jobs.py, for the workers that start from now on."""

@@ -109,12 +109,12 @@ def test_a_worker_that_starts_before_redis_waits_for_it(own_bench: Bench) -> Non
 def test_a_redis_that_refuses_is_asked_until_it_does_not(own_bench: Bench) -> None:
     own_bench.task("count", "again", vis_timeout=60, attempts=9, retry_delay=0)
     worker = own_bench.start()
-    # Not even the user of all clients may run scripts.
-    own_bench.client.acl_setuser("default", enabled=True, commands=["-evalsha", "-eval"])
+    user = own_bench.server.user
+    own_bench.client.acl_setuser(user, enabled=True, commands=["-evalsha", "-eval"])
     own_bench.client.rpush(own_bench.app.keys.app.wake, "")
     wait_until(lambda: "Redis refuses; trying until it is well again" in worker.log, SOON, "it says so")
     assert "the ACL user may not do this" in worker.log
-    own_bench.client.acl_setuser("default", enabled=True, categories=["+@all"])
+    own_bench.client.acl_setuser(user, enabled=True, categories=["+@all"])
     own_bench.app.get_task("again").execute("x")
     wait_until(lambda: runs(own_bench) == {"x": 1}, SOON, "it runs")
 
