@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
-from ..keys import LONGEST_NAME
+from ..keys import LONGEST_NAME, text_of, wire
 from ..protocol.operation import Stamp
 
 
@@ -76,7 +76,7 @@ class Ledger:
             queue: on Cluster, the queue that it visits, and that its memo belongs to.
         """
         if queue:
-            name = queue.encode()
+            name = wire(queue)
             _NUMBER.pack_into(self._memory, _QUEUE_AT, len(name))
             self._memory[_QUEUE_AT + _NUMBER.size : _QUEUE_AT + _NUMBER.size + len(name)] = name
         self._memory[_SESSION_AT : _SESSION_AT + len(stamp.session)] = stamp.session
@@ -123,7 +123,7 @@ class Ledger:
                 body = at + _RECORD.size
                 names = self._memory[body : body + queue + message_id]
                 try:
-                    yield Held(Stage(stage), names[:queue].decode(), names[queue:].decode(), token, deadline, ends_at)
+                    yield Held(Stage(stage), text_of(names[:queue]), text_of(names[queue:]), token, deadline, ends_at)
                 except ValueError:  # the record is being used again this moment; the next look sees it whole
                     continue
 
@@ -137,7 +137,7 @@ class Ledger:
     def queue(self) -> str:
         """The queue that the last claim visited, on Cluster; else empty."""
         (length,) = _NUMBER.unpack_from(self._memory, _QUEUE_AT)
-        return self._memory[_QUEUE_AT + _NUMBER.size : _QUEUE_AT + _NUMBER.size + length].decode()
+        return text_of(self._memory[_QUEUE_AT + _NUMBER.size : _QUEUE_AT + _NUMBER.size + length])
 
     # Orders from the supervisor.
 

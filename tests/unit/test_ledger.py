@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpqueue.keys import LONGEST_NAME
+from rpqueue.keys import LONGEST_NAME, text_of
 from rpqueue.protocol.operation import Stamp
 from rpqueue.worker import ledger as module
 from rpqueue.worker.ledger import Held, Ledger, Stage
@@ -141,6 +141,13 @@ def test_a_claim_is_unrecorded_from_sending_until_recorded() -> None:
         assert ledger.unrecorded() == stamp
         ledger.recorded()
         assert ledger.unrecorded() is None
+
+
+@pytest.mark.parametrize("queue", ["mail", "mäil", text_of(b"\xff no UTF-8")])
+def test_the_queue_of_a_claim_is_read_as_it_was(queue: str) -> None:
+    ledger = Ledger(1)
+    ledger.sending(Stamp(b"0123456789ab", 1), queue)
+    assert ledger.queue == queue
 
 
 def test_a_claim_that_is_sent_again_is_still_the_same() -> None:
