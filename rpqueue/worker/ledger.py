@@ -123,7 +123,7 @@ class Ledger:
                 body = at + _RECORD.size
                 names = self._memory[body : body + queue + message_id]
                 try:
-                    yield Held(Stage(stage), text_of(names[:queue]), text_of(names[queue:]), token, deadline, ends_at)
+                    yield Held(Stage(stage), names[:queue].decode(), names[queue:].decode(), token, deadline, ends_at)
                 except ValueError:  # the record is being used again this moment; the next look sees it whole
                     continue
 
