@@ -97,9 +97,7 @@ def test_every_command_that_the_code_holds_is_listed(redis_client: redis.Redis) 
     package = Path(rpqueue.__file__).parent
     files = [file for file in package.rglob("*.py") if file.name not in NOT_UNDER_ACL]
     held = {(word, f"{file.relative_to(package)}:{line}") for file in files for word, line in words_in(file)}
-    unlisted = {
-        place for word, place in held if word in known and word not in {*acl.SENT, *acl.FSYNC, *OTHER_MEANINGS}
-    }
+    unlisted = {place for word, place in held if word in known and word not in {*acl.SENT, *acl.FSYNC, *OTHER_MEANINGS}}
     assert not unlisted, "sent, and in no list of rpqueue/acl.py"
     assert set(acl.SENT) - {"SELECT"} <= {word for word, _ in held}, "listed, and sent nowhere"
 

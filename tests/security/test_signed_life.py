@@ -412,3 +412,19 @@ def test_a_worker_with_keys_that_cannot_be_used_ends_at_once(app: App) -> None:
         app.execute_task_threads()
     with pytest.raises(SettingError, match="SIGNING_REQUIRED"):
         app.execute_tasks()
+
+
+def test_many_unsigned_messages_together_are_refused_like_one(
+    signed: App, job: Task[..., Any], ran: list[Any], start_worker: Any
+) -> None:
+    signed.settings.signing_keys, signed.settings.signing_required = {}, False
+    calls = job.execute_many([(number,) for number in range(5)])
+    queue = signed.Data("measurements", vis_timeout=30)
+    queue.put_data([1, 2, 3])
+    signed.settings.signing_keys, signed.settings.signing_required = {"new": NEW}, True
+    assert queue.get_data(10, vis_timeout=-1) == {}
+    assert queue.get_data(10) == {}
+    assert len(signed.read_deadletter(is_data=True)) == 3
+    start_worker()
+    wait_until(lambda: [call.status for call in calls] == ["dead"] * 5)
+    assert ran == []
