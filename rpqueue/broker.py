@@ -293,12 +293,17 @@ class Broker:
                     open_end = error
         # Slower, and patient: redis-py connects anew and sends again, on Cluster to wherever it is redirected.
         try:
-            return self._call(lambda *words: self.client.execute_command(*encoded(words), **RAW), step, stamp)
+            return self._call(self._say, step, stamp)
         except Exception as error:
             if open_end is not None and was_answered(translate(error, self.label)):
                 # That this one was refused does not say that the first one, which nobody answered, was not done.
                 raise open_end from error
             raise
+
+    def _say(self, *words: Word) -> Any:
+        # redis-py's cluster client cannot take options with PING, which goes to every node.
+        options = {} if self.is_cluster and len(words) == 1 else RAW
+        return self.client.execute_command(*encoded(words), **options)
 
     def _say_before(self, step: Operation[Any]) -> None:
         words = self.preludes.due(step)
