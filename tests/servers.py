@@ -340,6 +340,31 @@ def client_to(url: str, **options: Any) -> redis.Redis:
     return cluster
 
 
+def at_all_nodes(client: redis.Redis, ask: Callable[[redis.Redis], T]) -> list[T]:
+    """What every node of a cluster says; of one server, what it says."""
+    if isinstance(client, redis.RedisCluster):
+        return [ask(client.get_redis_connection(node)) for node in client.get_nodes()]
+    return [ask(client)]
+
+
+def blocked_clients(client: redis.Redis) -> int:
+    """How many clients wait in a blocking command."""
+    return sum(int(told["blocked_clients"]) for told in at_all_nodes(client, lambda node: node.info("clients")))
+
+
+def listeners(client: redis.Redis, *channels: bytes) -> dict[bytes, int]:
+    """How many clients listen to each channel; without any, to those that somebody listens to."""
+
+    def ask(node: redis.Redis) -> list[tuple[bytes, int]]:
+        names = channels or node.pubsub_channels()
+        return node.pubsub_numsub(*names) if names else []
+
+    found = dict.fromkeys(channels, 0)
+    for name, number in (pair for told in at_all_nodes(client, ask) for pair in told):
+        found[name] = found.get(name, 0) + number
+    return found
+
+
 def free_port() -> int:
     """Find a TCP port that nobody listens on at this moment."""
     with socket.socket() as probe:

@@ -33,7 +33,7 @@ from rpqueue.errors import (
     UnknownTask,
     WrongType,
 )
-from tests.servers import Server, free_port, program, wait_until
+from tests.servers import Server, blocked_clients, free_port, listeners, program, wait_until
 
 StartWorker = Callable[..., None]
 Places = dict[str, Callable[[], App]]
@@ -256,6 +256,7 @@ def test_async_tasks_call_others_and_wait_for_them(app: App, face: Aio, add: Any
 # ---- Queues, locks, faces.
 
 
+@pytest.mark.one_server("a deleted queue stays listed")
 @asynchronous
 async def test_whole_queues_are_listed_measured_and_emptied(face: Aio, add: Any) -> None:
     await face.set_priority("first", 1)
@@ -340,7 +341,7 @@ async def test_200_calls_and_gets_share_a_few_connections(face: Aio, add: Any, s
     calls = await asyncio.gather(*(face.execute(add, n, n) for n in range(200)))
     getting = asyncio.gather(*(call.get(30) for call in calls))
     channels = [call.sync.keys.events + call.taskid.encode() for call in calls]
-    await until(lambda: all(listening for _, listening in client.pubsub_numsub(*channels)))
+    await until(lambda: all(listeners(client, *channels).values()))
     assert len(connections(client) - before) <= WIDTH + 1  # and one that listens
     start_worker()
     assert await getting == [2 * n for n in range(200)]
@@ -379,7 +380,7 @@ async def test_every_call_under_way_has_a_session_of_its_own(
 async def test_100_that_wait_are_woken_at_once(face: Aio) -> None:
     box, client = face.Data("box"), face.app.get_connection()
     waiting = [asyncio.create_task(box.get_data(get_timeout=20)) for _ in range(100)]
-    await until(lambda: client.info("clients")["blocked_clients"])
+    await until(lambda: blocked_clients(client))
     before = connections(client)
     started = time.monotonic()
     await box.put_data(range(100))
@@ -401,13 +402,13 @@ async def test_who_waits_for_a_result_is_told_at_once(app: App, face: Aio, start
     call = await face.execute(gate)
     getting = [asyncio.create_task(call.get(20)) for _ in range(20)]
     channel = call.sync.keys.events + call.taskid.encode()
-    await until(lambda: app.get_connection().pubsub_numsub(channel)[0][1])
+    await until(lambda: listeners(app.get_connection(), channel)[channel])
     start_worker()
     assert await call.wait(20)
     opened.set()
     [ended_at, *_] = await asyncio.gather(*getting)
     assert time.time() - ended_at < 1.0  # they would ask by themselves after 2 s
-    await until(lambda: not app.get_connection().pubsub_numsub(channel)[0][1])
+    await until(lambda: not listeners(app.get_connection(), channel)[channel])
 
 
 @asynchronous
@@ -424,6 +425,7 @@ def connections(client: redis.Redis) -> set[str]:
     return {one["id"] for one in client.client_list()}
 
 
+@pytest.mark.one_server("connections are counted at one node")
 def test_each_event_loop_closes_what_it_opened(app: App, face: Aio, add: Any) -> None:
     client = app.get_connection()
     client.ping()
@@ -544,11 +546,11 @@ async def test_a_subscription_is_made_again_when_it_is_lost(app: App, face: Aio,
     assert await call.wait(20)
     getting = asyncio.create_task(call.get(20))
     channel = call.sync.keys.events + call.taskid.encode()
-    await until(lambda: client.pubsub_numsub(channel)[0][1])
+    await until(lambda: listeners(client, channel)[channel])
     lost = [one["id"] for one in client.client_list(_type="pubsub")]
     client.client_kill_filter(_type="pubsub")
     await until(lambda: [one for one in client.client_list(_type="pubsub") if one["id"] not in lost])
-    await until(lambda: client.pubsub_numsub(channel)[0][1])
+    await until(lambda: listeners(client, channel)[channel])
     opened.set()
     assert time.time() - await getting < 1.0
 

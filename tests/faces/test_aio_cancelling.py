@@ -17,7 +17,7 @@ from rpqueue.aio import Aio
 from rpqueue.broker_aio import WIDTH, Gate
 from rpqueue.errors import NoLock
 from tests.faces.test_aio import asynchronous, until
-from tests.servers import Server
+from tests.servers import Server, blocked_clients
 
 T = TypeVar("T")
 
@@ -289,9 +289,9 @@ async def test_a_token_for_somebody_who_left_goes_to_the_next_process(
     monkeypatch.setattr(data, "LONGEST_BLOCK", 30.0)  # nobody looks by himself
     client = app.get_connection()
     waiting = asyncio.create_task(face.Data("box").get_data(get_timeout=20))
-    await until(lambda: client.info("clients")["blocked_clients"] == 1)
+    await until(lambda: blocked_clients(client) == 1)
     other = asyncio.create_task(asyncio.to_thread(app.Data("box").get_data, get_timeout=10))
-    await until(lambda: client.info("clients")["blocked_clients"] == 2)
+    await until(lambda: blocked_clients(client) == 2)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

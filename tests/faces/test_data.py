@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rpqueue import App
 from rpqueue.data import Data, Items
 from rpqueue.errors import MessageTooLarge, RedisUnsuitable, RefusedInput, RefusedName, UnserializableValue, WrongType
-from tests.servers import Server, wait_until
+from tests.servers import Server, blocked_clients, listeners, wait_until
 
 MINUTE = 60
 GARBAGE = b"no message of ours"
@@ -63,7 +63,7 @@ def in_thread(function: Callable[[], Any]) -> Iterator[list[Any]]:
 
 
 def waiters(client: redis.Redis) -> int:
-    return int(client.info("clients")["blocked_clients"])
+    return blocked_clients(client)
 
 
 # ---- put and get
@@ -670,6 +670,7 @@ def test_a_token_that_was_lost_costs_two_seconds_and_no_item(
     assert got == [[1]]
 
 
+@pytest.mark.one_server("calls are counted at one node")
 def test_waiting_sends_next_to_nothing(app: App, redis_client: redis.Redis) -> None:
     queue = app.Data("numbers")
 
@@ -893,7 +894,7 @@ def test_waiting_for_a_dead_letter_ends_when_there_is_one(
 ) -> None:
     view = app.Data(app.settings.deadletter_queue)
     with in_thread(lambda: view.get_data(get_timeout=30)) as got:
-        wait_until(lambda: redis_client.info("clients").get("pubsub_clients", 1) >= 1)
+        wait_until(lambda: listeners(redis_client))
         [id] = view.put_data([1])
     assert list(got[0]) == [id]
 
@@ -918,6 +919,7 @@ def test_a_task_queue_is_looked_at_and_taken_from(app: App) -> None:
     assert (first.status, second.status) == ("done", "waiting")
 
 
+@pytest.mark.one_server("there is no index")
 @pytest.mark.any_server
 def test_tasks_can_be_leased_and_done(app: App, redis_client: redis.Redis) -> None:
     task = app.Task("mail", "add", add, attempts=2, vis_timeout=MINUTE)

@@ -13,7 +13,7 @@ import pytest
 from rpqueue import App
 from rpqueue.errors import RefusedInput, WrongType
 from rpqueue.tasks import Task
-from tests.servers import wait_until
+from tests.servers import listeners, wait_until
 
 StartWorker = Callable[..., None]
 
@@ -42,7 +42,7 @@ def start_later(app: App, start_worker: StartWorker) -> Iterator[StartWorker]:
 
     def start(threads: int = 1) -> None:
         def when_somebody_waits() -> None:
-            wait_until(app.broker.client.pubsub_channels)
+            wait_until(lambda: listeners(app.broker.client))
             start_worker(threads)
 
         starters.append(threading.Thread(target=when_somebody_waits))
@@ -171,7 +171,13 @@ def test_what_a_worker_claimed_and_gives_back_unstarted_is_waited_for(app: App, 
     task = quick.execute(1)
     keys = app.task_keys("quick")
     turn = cycle(
-        *(app.keys.app, [keys], {}), indexed=True, lease_for=60, wanted=1, starting=0, limit=100, rules=app.task_rules
+        *(app.keys.app, [keys], {}),
+        indexed=not app.broker.is_cluster,
+        lease_for=60,
+        wanted=1,
+        starting=0,
+        limit=100,
+        rules=app.task_rules,
     )
     [some] = app.broker.execute(turn).claimed
     [(_, token, *_)] = some.rows()

@@ -38,7 +38,7 @@ def lease(app: App, queue: str, wanted: int = 1) -> list[tuple[str, int]]:
     keys = app.task_keys(queue)
     turn = cycle(
         *(app.keys.app, [keys], {}),
-        indexed=True,
+        indexed=not app.broker.is_cluster,
         lease_for=60,
         wanted=wanted,
         starting=wanted,

@@ -31,7 +31,7 @@ from rpqueue.errors import (
 )
 from rpqueue.tasks import Task
 from tests.monitor import Monitor
-from tests.servers import Server, wait_until
+from tests.servers import Server, listeners, wait_until
 
 SOON = 20.0
 StartWorker = Callable[..., None]
@@ -380,6 +380,7 @@ def test_early_late_waiting_and_done(app: App, start_worker: StartWorker) -> Non
     assert (early.status, late.status, waiting.status) == ("early", "done", "done")
 
 
+@pytest.mark.one_server("a busy worker hears of it when a slot is free")
 def test_a_delayed_call_that_is_due_and_waits_for_a_worker_is_late(app: App, start_worker: StartWorker) -> None:
     gate, task = Gate(app), app.task(add)
     start_worker()
@@ -580,7 +581,7 @@ def test_many_threads_may_wait_at_the_same_time(app: App, start_worker: StartWor
 
 def subscribers(app: App) -> int:
     """How many clients wait for news."""
-    return sum(number for _, number in app.broker.client.pubsub_numsub(*app.broker.client.pubsub_channels()))
+    return sum(listeners(app.broker.client).values())
 
 
 # ---- Results.
