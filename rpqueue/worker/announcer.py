@@ -15,6 +15,8 @@ log = logging.getLogger("rpqueue.worker")
 
 #: Seconds between two looks for new tasks, and seconds after which all are told again so that they stay known.
 LOOK_AGAIN, TELL_AGAIN = 5.0, 86_400.0
+#: Seconds between two questions whether Redis still knows them. An idle worker sends at most a command a second in all.
+ASK_AGAIN = 15.0
 
 
 class Announcer:
@@ -30,11 +32,12 @@ class Announcer:
         self.system = system
         self.broker = broker
         self._told: dict[str, float] = {}  #: task name -> monotonic instant at which it was told
+        self._ask_at = 0.0  #: monotonic instant of the next question
 
     def tick(self) -> float:
         """Tell what is due to be told."""
         instant = time.monotonic()
-        if self._is_forgotten():
+        if instant >= self._ask_at and self._is_forgotten():
             log.warning("Redis has lost the registry of tasks; telling it anew")
             self._told.clear()
         due = {
@@ -53,6 +56,7 @@ class Announcer:
 
     def _is_forgotten(self) -> bool:
         """Whether a task that was told of, and is still here, is not in the registry any more."""
+        self._ask_at = time.monotonic() + ASK_AGAIN
         told = next((name for name in self._told if name in self.system.settings.registry), None)
         return told is not None and not self.broker.execute(
             command(as_is, "HEXISTS", self.system.keys.app.registry, told)
