@@ -26,6 +26,10 @@ from tests.worker import jobs
 SOON = 20.0
 
 
+#: Holds the package that workers run, and the tests.
+TREE = Path(__file__).parents[2]
+
+
 def is_gone(pid: int) -> bool:
     """Whether a process has ended, seen to by its parent or not."""
     try:
@@ -37,13 +41,13 @@ def is_gone(pid: int) -> bool:
 class WorkerProcess:
     """One ``execute_tasks`` or ``execute_task_threads`` in a process of its own, with a session of its own."""
 
-    def __init__(self, bench: Bench, config: dict[str, Any], log: Path) -> None:
+    def __init__(self, bench: Bench, config: dict[str, Any], log: Path, tree: Path = TREE) -> None:
         self.bench, self.log_file = bench, log
         environment = {**os.environ, "TEST_NOTES_URL": bench.server.root_url}
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.worker.jobs", json.dumps(config)],
-                cwd=Path(__file__).parents[2],
+                cwd=tree,
                 env=environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -166,6 +170,7 @@ class Bench:
         ready: bool = True,
         dies_with_claims: bool = False,
         in_thread: bool = False,
+        tree: Path = TREE,
         **settings: Any,
     ) -> WorkerProcess:
         """
@@ -178,6 +183,7 @@ class Bench:
             ready: wait until it works.
             in_thread: not in the main thread, so no signals are heard.
             dies_with_claims: the first process that gets messages dies before it can write down which.
+            tree: directory with the package and the tests that it runs.
             settings: for this worker only.
         """
         options: dict[str, Any] = {"queues": queues, "wait_per_thread": wait / threads}
@@ -193,7 +199,7 @@ class Bench:
             "dies_with_claims": dies_with_claims,
             "in_thread": in_thread,
         }
-        worker = WorkerProcess(self, config, self._logs / f"worker-{len(self.workers)}.log")
+        worker = WorkerProcess(self, config, self._logs / f"worker-{len(self.workers)}.log", tree)
         self.workers.append(worker)
         if ready and not alone:
             worker.children(processes)
