@@ -114,7 +114,6 @@ def test_a_worker_of_named_queues_visits_no_others(app: App) -> None:
     enqueue(app, *SPREAD)
     route = ClusterQueues(app, app.broker, ["a", "b"])
     assert {visit(route) for _ in range(8)} == {"a", "b", None}
-    assert route.wait(app.broker, 1) == b""
     enqueue(app, "c")
     assert route.wait(app.broker, 0.3) is None
     route._hang_up()
