@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +43,20 @@ def test_a_worker_of_all_queues_finds_those_on_every_node(bench: Bench, queues: 
     assert [call.get(SOON) for call in after] == list(range(6))
     assert worker.stop() == 0
     assert len(Inspection(bench.app).queues()) == 12
+
+
+def test_the_command_line_starts_a_worker(bench: Bench, cluster: Cluster, queues: list[str], tmp_path: Path) -> None:
+    double = "import rpqueue\n@rpqueue.task(name='double', save_results=60)\ndef double(n):\n    return n * 2\n"
+    (tmp_path / "tasks.py").write_text(double)
+    command = [sys.executable, "-m", "rpqueue", "worker", "--module=tasks", "--url", cluster.url, "--prefix", "test"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([*command, *queues], cwd=tmp_path, env=environment) as worker:
+        try:
+            wait_until(lambda: "double" in bench.app.told_tasks(), SOON)
+            calls = [bench.app.call_task("double", None, n, _queue=queue) for n, queue in enumerate(queues)]
+            assert [call.get(SOON) for call in calls] == [0, 2, 4, 6, 8, 10]
+        finally:
+            worker.terminate()
 
 
 def test_a_worker_of_named_queues_leaves_the_others_alone(bench: Bench, queues: list[str]) -> None:
