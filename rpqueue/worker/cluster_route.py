@@ -136,7 +136,7 @@ class ClusterQueues:
     def _mine(self, tag: bytes) -> str | None:
         """The name of a queue in the news, if it is one of this worker's."""
         name = decoded_name(tag)
-        if self._names is not None and name not in self._names:
+        if not self._is_mine(name):
             return None
         if name not in self._priorities:
             score = self._broker.execute(command(as_is, "ZSCORE", self._system.keys.app.queues, wire(name)))

@@ -231,7 +231,7 @@ class Rounds:
         claims = decode(claimed, reply.now, settings.max_message_bytes, self._system.signer)
         ttl = settings.worker_ttl
         for claim in claims:
-            ends_at = leased_at + (min(ttl, claim.deadline - reply.now) if claim.deadline else ttl)
+            ends_at = leased_at + _lease(claim, reply.now, ttl)
             claim.record = self._ledger.add(
                 claim.keys.name.encode(), claim.id.encode(), claim.token, claim.deadline, ends_at
             )
@@ -245,6 +245,10 @@ class Rounds:
             return Brought(claims, [])
         brought = Brought([], [])
         for claim in claims:
-            lease = min(ttl, claim.deadline - now) if claim.deadline else ttl
-            (brought.claims if waited <= lease / 2 else brought.late).append(claim)
+            (brought.claims if waited <= _lease(claim, now, ttl) / 2 else brought.late).append(claim)
         return brought
+
+
+def _lease(claim: Claim, now: float, ttl: float) -> float:
+    """Seconds of the lease that a claim got at *now*."""
+    return min(ttl, claim.deadline - now) if claim.deadline else ttl

@@ -58,10 +58,32 @@ class Route(Protocol):
         """What to say when the worker waits no more, so that no token is lost with it."""
 
 
-class AllQueues:
+class ByLists:
+    """What the routes have in common that know of work by the index, and wait on lists for tokens."""
+
+    indexed = is_done = True
+
+    def wake_keys(self) -> list[bytes]:
+        """The lists on which an idle worker waits."""
+        raise NotImplementedError
+
+    def wait(self, broker: Broker, timeout: float) -> bytes | None:
+        """On the wake lists."""
+        return broker.wait(self.wake_keys(), timeout)
+
+    def farewell(self) -> list[Operation[object]]:
+        """A token on each of them."""
+        return [
+            command(as_is, *words)
+            for key in self.wake_keys()
+            for words in (("RPUSH", key, b""), ("PEXPIRE", key, 60_000))
+        ]
+
+
+class AllQueues(ByLists):
     """Any queue that has something to do, found by the app's index."""
 
-    indexed = yields = is_done = True
+    yields = True
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -93,23 +115,15 @@ class AllQueues:
             if name not in self._lately:
                 self._lately.append(name)
 
-    def wait(self, broker: Broker, timeout: float) -> bytes | None:
-        """On the app's wake list."""
-        return broker.wait(self.wake_keys(), timeout)
-
-    def farewell(self) -> list[Operation[object]]:
-        """A token for all others."""
-        return _tokens(self.wake_keys())
-
     def wake_keys(self) -> list[bytes]:
         """The app's wake list."""
         return [self._system.keys.app.wake]
 
 
-class NamedQueues:
+class NamedQueues(ByLists):
     """Only these queues, all of them in every round."""
 
-    indexed, yields, is_done = True, False, True
+    yields = False
 
     def __init__(self, system: System, names: Sequence[str]) -> None:
         self._system = system
@@ -131,14 +145,6 @@ class NamedQueues:
     def woken(self, token: bytes | None) -> None:
         """All are visited anyway."""
 
-    def wait(self, broker: Broker, timeout: float) -> bytes | None:
-        """On the wake list of each."""
-        return broker.wait(self.wake_keys(), timeout)
-
-    def farewell(self) -> list[Operation[object]]:
-        """A token for each."""
-        return _tokens(self.wake_keys())
-
     def wake_keys(self) -> list[bytes]:
         """The wake list of each."""
         return [self._system.keys.tasks(name).wake for name in self.names]
@@ -146,10 +152,6 @@ class NamedQueues:
 
 def _due(reply: Round, arrived: float) -> float:
     return arrived + reply.due - reply.now if reply.due else 0.0
-
-
-def _tokens(keys: Sequence[bytes]) -> list[Operation[object]]:
-    return [command(as_is, *words) for key in keys for words in (("RPUSH", key, b""), ("PEXPIRE", key, 60_000))]
 
 
 def route_for(system: System, broker: Broker, names: Sequence[str] | None) -> Route:
