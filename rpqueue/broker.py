@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import errors
+from .attempts import Attempts
 from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
 from .lines import Lines, Sent
 from .listeners import Listener, Listeners
@@ -242,12 +243,11 @@ class Broker:
             return self.wait(step.keys, step.timeout)
         if isinstance(step, Watch):
             return self.watch(step)
-        own = stamp or self.sessions.take()
+        own, attempts = stamp or self.sessions.take(), Attempts()
         try:
-            reply = self._send(step, own)
+            reply = self._send(step, own, attempts)
         except Exception as error:
-            meant = translate(error, self.label)
-            self.doubt(meant)
+            meant = self.meaning(error, attempts)
             if stamp is None and was_answered(meant):
                 self.sessions.give_back(own)
             if meant is error:
@@ -257,14 +257,19 @@ class Broker:
             self.sessions.give_back(own)
         return step.read(reply)
 
-    def doubt(self, error: Exception) -> None:
+    def meaning(self, error: Exception, attempts: Attempts) -> Exception:
         """
-        Have a user's own client ask the sentinels again when its master says that it is a replica.
+        What a call means that failed after some attempts.
 
-        redis-py sees that only where Redis says it by a code of its own, as 6.2 does not when a script fails.
+        A user's own client is made to ask the sentinels again when its master says that it is a replica: redis-py sees
+        that only where Redis says it by a code of its own, as 6.2 does not when a script fails.
         """
-        if isinstance(error, errors.RedisReadOnly) and self.is_users and self.follows_master:
+        meant = translate(error, self.label)
+        if isinstance(meant, errors.RedisReadOnly) and self.is_users and self.follows_master:
             self.client.connection_pool.disconnect()
+        if isinstance(meant, errors.RedisError) and was_answered(meant) and attempts.leave_doubt(error):
+            return attempts.in_doubt(meant)
+        return meant
 
     def send(self, step: Operation[Any], stamp: Stamp) -> Sent | None:
         """Send an Operation and come back without its reply. None, and nothing is sent, where there are no lines."""
@@ -276,13 +281,13 @@ class Broker:
         lines = self._lines_for(step)
         return None if lines is None else partial(lines.send_packed, lines.pack(_command(step, stamp)))
 
-    def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
+    def _send(self, step: Operation[Any], stamp: Stamp, attempts: Attempts) -> Any:
         if step.before is not None and self.is_cluster:
             self._say_before(step)
-        lines, open_end = self._lines_for(step), None
+        lines = self._lines_for(step)
         if lines is not None:
             try:
-                return self._call(lambda *words: lines.send(words).reply(step.meanwhile), step, stamp)
+                return self._call(lambda *words: lines.send(words).reply(step.meanwhile), step, stamp, attempts)
             except Exception as error:
                 if not is_redirected(error):
                     if was_answered(translate(error, self.label)):
@@ -290,20 +295,14 @@ class Broker:
                     if not self.endpoint.resends:
                         self._renew_nodes(self._node_lines)
                         raise
-                    open_end = error
+                    attempts.was_unanswered = True
         # Slower, and patient: redis-py connects anew and sends again, on Cluster to wherever it is redirected.
-        try:
-            return self._call(self._say, step, stamp)
-        except Exception as error:
-            if open_end is not None and was_answered(translate(error, self.label)):
-                # That this one was refused does not say that the first one, which nobody answered, was not done.
-                raise open_end from error
-            raise
+        return self._call(partial(self._say, attempts), step, stamp, attempts)
 
-    def _say(self, *words: Word) -> Any:
+    def _say(self, attempts: Attempts, *words: Word) -> Any:
         # redis-py's cluster client cannot take options with PING, which goes to every node.
         options = {} if self.is_cluster and len(words) == 1 else RAW
-        return self.client.execute_command(*encoded(words), **options)
+        return self.client.execute_command(*attempts.counted(encoded(words)), **options)
 
     def _say_before(self, step: Operation[Any]) -> None:
         words = self.preludes.due(step)
@@ -312,7 +311,7 @@ class Broker:
             self.preludes.said(words)
 
     @staticmethod
-    def _call(say: Callable[..., Any], step: Operation[Any], stamp: Stamp) -> Any:
+    def _call(say: Callable[..., Any], step: Operation[Any], stamp: Stamp, attempts: Attempts) -> Any:
         if step.script is None:
             return say(*step.args)
         words = step.words(stamp)
@@ -321,6 +320,7 @@ class Broker:
         except Exception as error:
             if not is_noscript(error):
                 raise
+        attempts.were_answered()
         return say("EVAL", step.script.source, *words)
 
     def wait(self, keys: Sequence[bytes], timeout: float) -> bytes | None:

@@ -15,17 +15,20 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
+from .attempts import Attempts
 from .broker import RAW, Broker, is_noscript, translate, was_answered
 from .connections import LONGEST_BLOCK, awaited_twin, command_client, waiting_client
 from .errors import RpqueueError
-from .protocol.operation import Flow, Operation, Stamp, Watch, encoded, run_async
+from .protocol.operation import Flow, Operation, Stamp, Watch, Word, encoded, run_async
 from .together import (
     Command,
     Together,
     ended,
     is_one_by_one,
+    laid_out,
     outcomes,
     prove_one_by_one,
     refusal,
@@ -208,11 +211,11 @@ class AsyncBroker:
 
     async def call(self, step: Operation[T]) -> T:
         """Say one operation to Redis. For tasks that nobody cancels; all others use `execute`."""
-        stamp = self._broker.sessions.take()
+        stamp, attempts = self._broker.sessions.take(), Attempts()
         try:
-            reply = await self._send(step, stamp)
+            reply = await self._send(step, stamp, attempts)
         except Exception as error:
-            meant = self.failure(error)
+            meant = self.failure(error, attempts)
             if was_answered(meant):
                 self._broker.sessions.give_back(stamp)
             if meant is error:
@@ -221,21 +224,26 @@ class AsyncBroker:
         self._broker.sessions.give_back(stamp)
         return step.read(reply)
 
-    async def _send(self, step: Operation[Any], stamp: Stamp) -> Any:
+    async def _send(self, step: Operation[Any], stamp: Stamp, attempts: Attempts) -> Any:
         client = await self.client()
         before = self._broker.preludes.due(step)
         if before:
             await client.execute_command(*before, **RAW)
             self._broker.preludes.said(before)
+
+        def say(*words: Word) -> Any:
+            return client.execute_command(*attempts.counted(words), **RAW)
+
         if step.script is None:
-            return await client.execute_command(*encoded(step.args), **RAW)
+            return await say(*encoded(step.args))
         words = encoded(step.words(stamp))
         try:
-            return await client.execute_command("EVALSHA", step.script.sha, *words, **RAW)
+            return await say("EVALSHA", step.script.sha, *words)
         except Exception as error:
             if not is_noscript(error):
                 raise
-        return await client.execute_command("EVAL", step.script.source, *words, **RAW)
+        attempts.were_answered()
+        return await say("EVAL", step.script.source, *words)
 
     async def _together(self, step: Together) -> list[Any]:
         broker, operations = self._broker, step.operations
@@ -245,12 +253,12 @@ class AsyncBroker:
             return await self._one_by_one(operations)
         if against := await self._refusal(step):
             return [against]
-        stamps = [broker.sessions.take() for _ in operations]
+        stamps, attempts = [broker.sessions.take() for _ in operations], Attempts()
         try:
-            replies = await run_async(transaction(step, stamps), self._exchange)
+            replies = await run_async(transaction(step, stamps), partial(self._exchange, attempts))
         except Exception as error:
-            return ended(broker, stamps, [translate(error, broker.label)] * len(stamps))
-        return ended(broker, stamps, outcomes(broker, operations, replies))
+            return ended(broker, stamps, [broker.meaning(error, attempts)] * len(stamps))
+        return ended(broker, stamps, outcomes(broker, operations, replies, attempts))
 
     async def _refusal(self, step: Together) -> RpqueueError | None:
         flow = refusal(self._broker, step)
@@ -278,11 +286,9 @@ class AsyncBroker:
                     break
         return brought
 
-    async def _exchange(self, commands: list[Command]) -> list[Any]:
+    async def _exchange(self, attempts: Attempts, commands: list[Command]) -> list[Any]:
         """Send *commands* in one write, and return their replies; of those that failed, the errors."""
-        pipe = (await self.client()).pipeline(transaction=False)
-        for words in commands:
-            pipe.execute_command(*words, **RAW)
+        pipe = laid_out(await self.client(), attempts, commands)
         replies: list[Any] = await pipe.execute(raise_on_error=False)
         return replies
 
@@ -339,12 +345,12 @@ class AsyncBroker:
         """Whether it goes to the master that sentinels name, whichever it is."""
         return self._broker.follows_master
 
-    def failure(self, error: Exception) -> Exception:
-        """What a failed call to Redis means."""
+    def failure(self, error: Exception, attempts: Attempts | None = None) -> Exception:
+        """What a call to Redis means that failed, after some attempts."""
         if self._broker.is_cluster and isinstance(error, AttributeError) and "'NoneType'" in str(error):
             # redis-py's cluster client closed the connection for another call, which failed or was redirected.
             error = ConnectionError(f"the connection was closed meanwhile: {error}")
-        return translate(error, self._broker.label)
+        return self._broker.meaning(error, attempts or Attempts())
 
     # Ending.
 

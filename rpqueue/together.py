@@ -13,6 +13,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
+from .attempts import Attempts
 from .broker import RAW, Broker, is_noscript, translate, was_answered
 from .durability import Proof
 from .errors import RedisError, RedisUnsuitable, RpqueueError
@@ -68,12 +69,12 @@ def _carry(broker: Broker, step: Any) -> Any:
 
 
 def _at_once(broker: Broker, step: Together) -> list[Any]:
-    stamps = [broker.sessions.take() for _ in step.operations]
+    stamps, attempts = [broker.sessions.take() for _ in step.operations], Attempts()
     try:
-        replies = run(transaction(step, stamps), partial(_exchange, broker))
+        replies = run(transaction(step, stamps), partial(_exchange, broker, attempts))
     except Exception as error:
-        return ended(broker, stamps, [translate(error, broker.label)] * len(stamps))
-    return ended(broker, stamps, outcomes(broker, step.operations, replies))
+        return ended(broker, stamps, [broker.meaning(error, attempts)] * len(stamps))
+    return ended(broker, stamps, outcomes(broker, step.operations, replies, attempts))
 
 
 def is_one_by_one(broker: Broker, step: Together) -> bool:
@@ -93,31 +94,28 @@ def _one_by_one(broker: Broker, operations: Sequence[Operation[Any]]) -> list[An
     return brought
 
 
-def _exchange(broker: Broker, commands: list[Command]) -> list[Any]:
+def _exchange(broker: Broker, attempts: Attempts, commands: list[Command]) -> list[Any]:
     """Send *commands* in one write, and return their replies; of those that were refused, the errors."""
-    lines, open_end = broker.lines, None
+    lines = broker.lines
     if lines is not None:
         try:
             return _answers(lines.send(*commands), len(commands))
         except Exception as error:
             if not broker.endpoint.resends or was_answered(translate(error, broker.label)):
                 raise
-            open_end = error
+            attempts.was_unanswered = True
     # Slower, and patient: redis-py connects anew and sends again.
-    pipe = broker.client.pipeline(transaction=False)
-    for words in commands:
-        pipe.execute_command(*words, **RAW)
-    answers: list[Any] = pipe.execute(raise_on_error=False)
-    if open_end is not None and _is_aborted(answers[: commands.index(_EXEC) + 1]):
-        # That it was refused this time does not say that it was not done the first time, when nobody answered.
-        raise open_end
+    answers: list[Any] = laid_out(broker.client, attempts, commands).execute(raise_on_error=False)
     return answers
 
 
-def _is_aborted(answers: list[Any]) -> bool:
-    """Whether a transaction was refused, for another reason than a script that Redis has not."""
-    refusals = [answer for answer in answers if isinstance(answer, Exception)]
-    return isinstance(answers[-1], Exception) and not any(is_noscript(refusal) for refusal in refusals)
+def laid_out(client: Any, attempts: Attempts, commands: list[Command]) -> Any:
+    """A pipeline of redis-py's with *commands*."""
+    attempts.were_answered()  # those of the commands before, if there were any
+    pipe = client.pipeline(transaction=False)
+    for words in (attempts.counted(commands[0]), *commands[1:]):
+        pipe.execute_command(*words, **RAW)
+    return pipe
 
 
 def _answers(sent: Sent, number: int) -> list[Any]:
@@ -154,12 +152,16 @@ def transaction(step: Together, stamps: Sequence[Stamp]) -> Dialogue:
     if not any(isinstance(reply, Exception) and is_noscript(reply) for reply in replies):
         hear_proof(step, answers[len(calls) + 2 :])
         return replies
-    # All of them once more, for the sake of their order: those that were done are answered by their stamps.
+    # All of them once more, for the sake of their order: those that were done are answered by their stamps. They stay
+    # done if this is refused.
     for at in {script.sha: at for at, script in reversed(list(enumerate(scripts)))}.values():
         calls[at] = ("EVAL", scripts[at].source, *words[at])
     answers = yield [_MULTI, *calls, _EXEC, *behind]
     hear_proof(step, answers[len(calls) + 2 :])
-    return _replies(answers[: len(calls) + 2])
+    return [
+        first if isinstance(again, Exception) and not isinstance(first, Exception) else again
+        for first, again in zip(replies, _replies(answers[: len(calls) + 2]), strict=True)
+    ]
 
 
 _MULTI, _EXEC = ("MULTI",), ("EXEC",)
@@ -280,16 +282,16 @@ def _say_at_node(broker: Broker, operation: Operation[Any], commands: list[Comma
     return answers
 
 
-def outcomes(broker: Broker, operations: Sequence[Operation[Any]], replies: Sequence[Any]) -> list[Any]:
-    """What each operation brought: its result or its error."""
-    return [_outcome(broker, operation, reply) for operation, reply in zip(operations, replies, strict=True)]
+def outcomes(
+    broker: Broker, operations: Sequence[Operation[Any]], replies: Sequence[Any], attempts: Attempts
+) -> list[Any]:
+    """What each operation brought after so many attempts: its result or its error."""
+    return [_outcome(broker, operation, reply, attempts) for operation, reply in zip(operations, replies, strict=True)]
 
 
-def _outcome(broker: Broker, operation: Operation[Any], reply: Any) -> Any:
+def _outcome(broker: Broker, operation: Operation[Any], reply: Any, attempts: Attempts) -> Any:
     if isinstance(reply, Exception):
-        meant = translate(reply, broker.label)
-        broker.doubt(meant)
-        return meant
+        return broker.meaning(reply, attempts)
     try:
         return operation.read(reply)
     except RpqueueError as error:

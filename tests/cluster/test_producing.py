@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rpqueue import App, aio
+from rpqueue.attempts import Attempts
 from rpqueue.errors import IdTaken, NoLock, ResultTimeout, TaskCancelled, TaskFailed
 from tests.cluster.hands import fail, finish, spread, waiting
 from tests.cluster.nodes import Cluster
@@ -34,6 +35,19 @@ def test_the_same_call_under_one_id_is_one_call(app: App, queues: list[str], add
 def test_many_calls_of_one_task_keep_their_order(app: App, add: Any) -> None:
     calls = add.execute_many([(n, 1) for n in range(800)])
     assert waiting(app, add.queue) == [call.taskid for call in calls]
+
+
+def test_each_sending_of_a_call_by_redis_py_is_counted(app: App, queues: list[str]) -> None:
+    key, attempts, awaited = app.task_keys(queues[1]).ready, Attempts(), Attempts()
+    app.broker.client.execute_command(*attempts.counted(("LLEN", key)))
+
+    async def ask() -> None:
+        client = await aio.of(app).broker.client()
+        await client.execute_command(*awaited.counted(("LLEN", key)))
+        await aio.of(app).close()
+
+    asyncio.run(ask())
+    assert (attempts.number, awaited.number) == (1, 1)
 
 
 @pytest.mark.parametrize("is_awaited", [False, True])

@@ -7,6 +7,7 @@ When it loses a reply, the command has had its effect, and who sent it does not 
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ class Proxy:
         self.server_port = port
         self.loses: Rule = lambda command: False
         self.lost = 0
+        self.refusal = b""  #: what it answers to calls in the server's place, once it has lost a reply
         self._cut_at, self.cuts_left = 0, 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -76,6 +78,9 @@ class Proxy:
                     sink.sendall(data[: max(self._cut_at - passed, 0)])
                     break
                 passed += len(data)
+                if watch and self.lost and self.refusal and b"EVAL" in data:
+                    source.sendall(self.refusal * len(re.findall(rb"\*\d+\r\n\$", data)))
+                    continue
                 if watch and self.loses(data):
                     swallow.set()
                 elif not watch and swallow.is_set():

@@ -29,6 +29,7 @@ LEVELS = {
     "version": VALUES,
     "acl": PROTOCOL,
     "protocol": PROTOCOL,
+    "attempts": PROTOCOL,
     "puts": PROTOCOL,
     "broker": SERVER,
     "broker_aio": SERVER,

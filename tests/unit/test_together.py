@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from rpqueue.attempts import Attempts
 from rpqueue.broker import Broker
 from rpqueue.errors import IdTaken, RedisOutOfMemory, RedisUnavailable, RpqueueError
 from rpqueue.keys import Keys
@@ -69,6 +70,12 @@ def test_scripts_that_redis_has_not_are_said_and_all_is_sent_again(first: list[A
     assert replies == [1, 2, 3]
 
 
+def test_what_was_done_stays_done_when_the_rest_is_refused_in_the_end() -> None:
+    abort = redis.exceptions.ExecAbortError("Transaction discarded because of previous errors.")
+    queued = [b"OK", b"QUEUED", b"QUEUED", b"QUEUED"]
+    assert answered([*queued, [1, NOSCRIPT, 3]], [*queued, abort])[1] == [1, abort, 3]
+
+
 def test_one_that_fails_leaves_the_others_as_they_are() -> None:
     error = redis.ResponseError("WRONGTYPE")
     assert answered([b"OK", b"QUEUED", b"QUEUED", b"QUEUED", [1, error, 3]])[1] == [1, error, 3]
@@ -91,7 +98,7 @@ def test_without_a_transaction_each_is_done_by_itself() -> None:
 
 
 def test_replies_become_results_and_errors() -> None:
-    brought = outcomes(Broker(), OPERATIONS, [1500, redis.exceptions.OutOfMemoryError("OOM"), [0, b"3"]])
+    brought = outcomes(Broker(), OPERATIONS, [1500, redis.exceptions.OutOfMemoryError("OOM"), [0, b"3"]], Attempts())
     assert brought[0] == 1.5
     assert isinstance(brought[1], RedisOutOfMemory)
     assert isinstance(brought[2], IdTaken)
