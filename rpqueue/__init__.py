@@ -13,8 +13,12 @@ from typing import Any
 
 from . import errors
 from .app import App
+from .current import RunningTask, current_task, current_tasks
+from .errors import RetryException, SoftTimeout, StopRetry, TaskTimeout
 from .locks import NoLock
+from .middleware import Middleware, TaskRunner
 from .modules import legacy_name, new_rpqueue
+from .retry import RetryMethod, exponential, fixed, linear
 from .running import CURRENT_TASK
 from .settings import Settings
 from .version import VERSION
@@ -39,6 +43,12 @@ REGISTRY: dict[str, Any]
 WORKER_TTL: float
 POISON_CRASHES: int
 KEEP_FAILED: int
+KEEP_EXECUTIONS: int
+STORE_TRACEBACKS: bool
+KEEP_CHECKPOINTS: float
+DEFAULT_RETRY_METHOD: RetryMethod
+MIDDLEWARE: list[Middleware]
+CHILD_CONTEXT_MANAGERS: list[Callable[[], Any]]
 MAX_MESSAGE_BYTES: int
 CLAIM_AHEAD: float
 ASYNC_SLOTS: int
@@ -87,22 +97,34 @@ __all__ = [
     "App",
     "Data",
     "EnqueuedTask",
+    "Middleware",
     "NoLock",
+    "RetryException",
+    "RunningTask",
     "SimpleLock",
+    "SoftTimeout",
+    "StopRetry",
     "Task",
+    "TaskRunner",
+    "TaskTimeout",
     "call_task",
     "clear_queue",
     "cron_task",
+    "current_task",
+    "current_tasks",
     "delete_item",
     "errors",
     "execute_task_threads",
     "execute_tasks",
+    "exponential",
+    "fixed",
     "flush_tasks",
     "get_connection",
     "get_page",
     "get_task",
     "known_queues",
     "known_tasks",
+    "linear",
     "log_handler",
     "new_rpqueue",
     "periodic_task",

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 FORGET_AFTER = 7 * 86_400
 
 #: What the registry tells of a task, so that a process that never imported it enqueues it rightly.
-_TOLD = ("queue", "attempts", "retry_delay", "save_results", "vis_timeout", "use_dead", "durability", "redact")
+_TOLD = (
+    "queue",
+    "attempts",
+    "retry_delay",
+    "save_results",
+    "vis_timeout",
+    "use_dead",
+    "durability",
+    "redact",
+    "recover",
+)
 
 
 class KnownTasks:
@@ -236,4 +246,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 def told(task: tasks.Task[..., Any], now: float) -> str:
     """What a worker tells Redis's registry of a task."""
-    return json.dumps({**{key: getattr(task, key) for key in _TOLD}, "told_at": now})
+    options = {key: getattr(task, key) for key in _TOLD}
+    if task.lease:  # as messages say it: who enqueues by name need not know why
+        options["attempts"] = task.deliveries
+    return json.dumps({**options, "told_at": now})

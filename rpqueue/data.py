@@ -16,6 +16,7 @@ from .durability import Durability, durability_of
 from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text, text_of
 from .messages import Flags
+from .options import attempts_number
 from .pipelines import alone, current
 from .protocol import data as protocol
 from .protocol import moves, views
@@ -24,7 +25,6 @@ from .protocol.moves import Index, Lease, Reason, Rules
 from .protocol.operation import Flow, Wait, Watch, as_is, command
 from .puts import Put
 from .states import State
-from .tasks import attempts_number
 from .together import run_together
 
 if TYPE_CHECKING:

@@ -9,11 +9,34 @@ from typing import Any, ParamSpec, TypeVar, overload
 from . import tasks
 from .durability import Durability
 from .errors import RefusedInput, WrongType
+from .middleware import TaskRunner
+from .retry import RetryMethod
 from .schedule import Cron, Schedule
 from .system import System
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Exception classes, one or several.
+RetryOn = type[BaseException] | Iterable[type[BaseException]] | None
+
+#: Options of `task` that recurring tasks take, too, beside those that their decorators name.
+OPTIONS = frozenset(
+    {
+        "durability",
+        "redact",
+        "retry",
+        "retry_on",
+        "dont_retry_on",
+        "retry_method",
+        "hard_timeout",
+        "soft_timeout",
+        "pool",
+        "recover",
+        "aliases",
+        "runner_class",
+    }
+)
 
 
 class Declaring(System):
@@ -37,6 +60,16 @@ class Declaring(System):
         name: str | None = None,
         durability: Durability | None = None,
         redact: bool | Iterable[str | int] = False,
+        retry: bool | None = None,
+        retry_on: RetryOn = None,
+        dont_retry_on: RetryOn = None,
+        retry_method: RetryMethod | None = None,
+        hard_timeout: float | timedelta = 0,
+        soft_timeout: float | timedelta = 0,
+        pool: str | None = None,
+        recover: bool = False,
+        aliases: Iterable[str] = (),
+        runner_class: type[TaskRunner] | None = None,
     ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]: ...
     def task(
         self,
@@ -51,6 +84,16 @@ class Declaring(System):
         name: str | None = None,
         durability: Durability | None = None,
         redact: bool | Iterable[str | int] = False,
+        retry: bool | None = None,
+        retry_on: RetryOn = None,
+        dont_retry_on: RetryOn = None,
+        retry_method: RetryMethod | None = None,
+        hard_timeout: float | timedelta = 0,
+        soft_timeout: float | timedelta = 0,
+        pool: str | None = None,
+        recover: bool = False,
+        aliases: Iterable[str] = (),
+        runner_class: type[TaskRunner] | None = None,
         **unknown: Any,
     ) -> Any:
         """
@@ -71,6 +114,21 @@ class Declaring(System):
             redact: names of parameters whose values nobody sees who only looks: in listings of waiting and of dead
                 calls, on the command line, in logs and in records of errors. True: of all. What is stored, and what the
                 function gets, is unchanged.
+            retry: whether it runs again after an exception, as its retry method says; None: if one of the next three is
+                given. Without, *attempts* says, for tasks with *vis_timeout* alone.
+            retry_on: an exception class, or several, after which it does, TaskTimeout for one; None: any Exception.
+            dont_retry_on: exception classes after which it does not, though *retry_on* has them.
+            retry_method: ``fixed(60, 3)`` and the like, or a function of the number of runs so far, which returns
+                seconds or raises StopRetry; see `retry`. None: DEFAULT_RETRY_METHOD. *attempts* over 1 bounds it, too.
+            hard_timeout: seconds after which a run is killed, and has failed with TaskTimeout. Coroutines are
+                cancelled; a plain function runs in a child process for that. 0: never.
+            soft_timeout: seconds after which SoftTimeout is raised inside of a run, which may clean up. 0: never.
+            pool: where it runs: "threads", "processes" (reused children) or "fork" (one for each run); "asyncio" for an
+                ``async def``. None: where the worker runs tasks that do not say, or on the event loop.
+            recover: whether it runs again after its worker died, however long it runs: its worker's heartbeat keeps the
+                lease, which does not end after *vis_timeout*; that may still be given, as the longest time.
+            aliases: names that it had before, so that calls under these find it.
+            runner_class: a subclass of TaskRunner, which calls the function.
             unknown: refused, with the nearest known name.
 
         Raises:
@@ -90,6 +148,16 @@ class Declaring(System):
                 use_dead=use_dead,
                 durability=durability,
                 redact=redact,
+                retry=retry,
+                retry_on=retry_on,
+                dont_retry_on=dont_retry_on,
+                retry_method=retry_method,
+                hard_timeout=hard_timeout,
+                soft_timeout=soft_timeout,
+                pool=pool,
+                recover=recover,
+                aliases=aliases,
+                runner_class=runner_class,
             )
 
         return decorate if args is None else decorate(args)
@@ -106,6 +174,7 @@ class Declaring(System):
         name: str | None = None,
         vis_timeout: float = 0,
         use_dead: bool = False,
+        **options: Any,
     ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]:
         """
         Run a function every *run_every* seconds (or timedelta), once per slot however many workers there are.
@@ -121,7 +190,9 @@ class Declaring(System):
             name: see `task`.
             vis_timeout: see `task`.
             use_dead: see `task`.
+            options: more of those that `task` takes, such as retry_method or hard_timeout.
         """
+        _refuse_unknown("periodic_task", options, self.task, OPTIONS)
         if run_every is None:
             raise WrongType("run_every: expected seconds or a timedelta, got None")
 
@@ -138,6 +209,7 @@ class Declaring(System):
                 save_results=save_results,
                 vis_timeout=vis_timeout,
                 use_dead=use_dead,
+                **options,
             )
 
         return decorate
@@ -155,6 +227,7 @@ class Declaring(System):
         timezone: Any = None,
         vis_timeout: float = 0,
         use_dead: bool = False,
+        **options: Any,
     ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]:
         """
         Run a function when a crontab line says so, once per slot however many workers there are.
@@ -170,7 +243,9 @@ class Declaring(System):
             timezone: the line's time zone, a name or ZoneInfo; None: UTC.
             vis_timeout: see `task`.
             use_dead: see `task`.
+            options: more of those that `task` takes, such as retry_method or hard_timeout.
         """
+        _refuse_unknown("cron_task", options, self.task, OPTIONS)
         schedule: Schedule = Cron(crontab, never_skip=never_skip, timezone=timezone)
 
         def decorate(function: Callable[P, R]) -> tasks.Task[P, R]:
@@ -185,6 +260,7 @@ class Declaring(System):
                 save_results=save_results,
                 vis_timeout=vis_timeout,
                 use_dead=use_dead,
+                **options,
             )
 
         return decorate
@@ -220,14 +296,16 @@ def _same_function(one: Any, other: Any) -> bool:
     return ours is not None and theirs is not None and ours.co_filename == theirs.co_filename
 
 
-def _refuse_unknown(what: str, unknown: dict[str, Any], function: Any) -> None:
+def _refuse_unknown(what: str, given: dict[str, Any], function: Any, but: Iterable[str] = ()) -> None:
+    """Refuse the first of *given* that is none of *but*; *function* has the parameters that there are."""
+    unknown = [name for name in given if name not in but]
     if unknown:
         import inspect
 
         from .errors import did_you_mean
 
         known = [name for name in inspect.signature(function).parameters if name not in ("args", "unknown")]
-        name = next(iter(unknown))
+        name = unknown[0]
         raise RefusedInput(
-            f"{what}(): expected {', '.join(known)}; got {name}={unknown[name]!r}{did_you_mean(name, known)}"
+            f"{what}(): expected {', '.join(known)}; got {name}={given[name]!r}{did_you_mean(name, known)}"
         )

@@ -129,7 +129,7 @@ class EnqueuedTask:
         if where.state is State.CANCELLED:
             raise TaskCancelled(f"{self.name} {self.taskid} was cancelled before it started")
         if where.state in (State.FAILED, State.DEAD, State.LOST):
-            raise failure_of(self.name, where)
+            raise failure_of(self.name, where, self.keys.outcome(where.id), self.app.signer)
         return result_of(self, where)
 
     def _watch(self, over: Callable[[list[Whereabouts]], bool], timeout: float) -> Watch[list[Whereabouts]]:
@@ -246,10 +246,12 @@ def _object(stored: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def failure_of(name: str, where: Whereabouts) -> TaskFailed:
+def failure_of(name: str, where: Whereabouts, place: bytes, signer: Signer) -> TaskFailed:
     """The exception to raise for a message that was given up."""
     try:
         error = _object(where.error, "error record") if where.error else {}
+        if where.outcome and not error:  # of a call that leaves nothing else behind
+            error = _object(signer.opened(place, b"", b"", where.outcome), "outcome").get("error", {})
     except Undecodable as unread:
         error = {"message": str(unread)}
     text = f"{name} {where.id}: {where.state} ({where.reason or 'given up'})"

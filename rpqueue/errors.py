@@ -19,7 +19,12 @@ RpqueueError
 ├── NotEnqueued             the call is not in its queue: its pipeline has not sent it, or could not
 ├── TaskFailed              the task ended without a result; `.error` says how
 │   └── TaskLost                its worker died, and it may be run at most once
-├── TaskCancelled           the task was cancelled before it started
+├── TaskCancelled           the task was cancelled before it ended
+├── TaskTimeout             TimeoutError: a run took longer than its hard_timeout, and was stopped
+│   └── SoftTimeout             raised inside of a run that took longer than its soft_timeout
+├── StopRetry               raised by a retry method: there is no further run
+├── RetryException          raised by a task: run it again, in a way of its own
+├── NoCurrentTask           RuntimeError: asked outside of a run what only a run can tell
 ├── ResultTimeout           TimeoutError: no result in the time given
 ├── SettingError            ValueError: an assigned setting cannot be used
 ├── EmbeddedServerError     RuntimeError: the embedded server cannot be found or started
@@ -139,7 +144,43 @@ class TaskLost(TaskFailed):
 
 
 class TaskCancelled(RpqueueError):
-    """The task was cancelled before it started."""
+    """The task was cancelled before it ended. A run may raise it, too: that ends the task as cancelled."""
+
+
+class TaskTimeout(RpqueueError, TimeoutError):
+    """A run took longer than its ``hard_timeout`` and was stopped. Name it in ``retry_on`` to have it tried again."""
+
+
+class SoftTimeout(TaskTimeout):
+    """A run took longer than its ``soft_timeout``. It is raised inside of the run, which may clean up and end."""
+
+
+class StopRetry(RpqueueError):
+    """Raised by a retry method: the task is given up now."""
+
+
+class RetryException(RpqueueError):
+    """
+    Raised by a task to be run again, whatever the task's own options say.
+
+    Args:
+        method: a retry method for this once (see `retry`); None: the task's own, else DEFAULT_RETRY_METHOD. It gets the
+            number of all runs so far, whichever method they were retried by.
+        original_traceback: True: when it is raised in an ``except`` block, what was caught there is recorded and logged
+            in its place.
+        log_error: False: each failure is logged as a warning; and when there is no further run, the task leaves
+            nothing behind instead of being kept as failed or dead.
+    """
+
+    def __init__(self, method: Any = None, original_traceback: bool = False, log_error: bool = True) -> None:
+        super().__init__("run it again")
+        self.method = method
+        self.original_traceback = original_traceback
+        self.log_error = log_error
+
+
+class NoCurrentTask(RpqueueError, RuntimeError):
+    """Asked outside of a run of a task what only a run can tell."""
 
 
 class ResultTimeout(RpqueueError, TimeoutError):

@@ -17,14 +17,20 @@ counts         hash    id -> "fence failures crashes interruptions",       never
 dead           zset    id -> died, ms; dead-lettered                       never   bury
 lost           zset    id -> lost, ms; its at-most-once worker died        never   bury
 failed         zset    id -> failed, ms; given up, and not dead-lettered   never   bury (bounded)
-errors         hash    id -> "reason at|JSON of its last error"            never   fail, bury
+errors         hash    id -> "reason at|JSON of its last error", and       never   fail, bury
+                       behind that of earlier ones, newest first, a line
+                       each
 parked         hash    id -> task name that no worker here knew, or the    never   park, unpark
                        version of a message that was too new for it
 stats          hash    seen, done, ... -> count since the queue began      never   every move
 schedules      hash    schedule name -> next slot, ms                      never   fire
 wake           list    at most one token: "there is work"                  60 s    enqueue, claim
 memo:SESSION   string  number and answer of a session's last call          60 s    every call that moves
-outcome:ID     string  JSON of a finished task                             chosen  ack, cancel
+outcome:ID     string  JSON of a finished task                             chosen  ack, cancel, fail
+asked:ID       string  instant of a message whose run is to be stopped     1 day   cancel
+progress:ID    string  instant of a message, and JSON: how far it is       1 day   note
+checkpoint:ID  string  instant of a message, and JSON: what its next run   chosen  note
+                       begins with
 lock:NAME      string  holder's token                                      chosen  lock_acquire
 =============  ======  ==================================================  ======  =====================
 
@@ -185,6 +191,18 @@ class QueueKeys(NamedTuple):
     def outcome(self, message_id: str) -> bytes:
         """What a message ended with."""
         return self.stem + b"outcome:" + wire(message_id)
+
+    def asked(self, message_id: str) -> bytes:
+        """The mark that a message's run is to be stopped."""
+        return self.stem + b"asked:" + wire(message_id)
+
+    def progress(self, message_id: str) -> bytes:
+        """How far a message's run is."""
+        return self.stem + b"progress:" + wire(message_id)
+
+    def checkpoint(self, message_id: str) -> bytes:
+        """What a message's next run begins with."""
+        return self.stem + b"checkpoint:" + wire(message_id)
 
 
 class AppKeys(NamedTuple):

@@ -57,6 +57,7 @@ class Flags(IntFlag):
     WATCHED = 2  #: publish its start and its end: somebody may wait for it
     CHOSEN_ID = 4  #: the id was chosen by a user and may be used again: see counts in enqueue.lua
     DELAYED = 8  #: it was scheduled for later, so its start can be late
+    RECOVER = 16  #: its lease ends only when its worker dies, which is a crash and no failure
 
 
 _ALL_FLAGS = sum(Flags)
@@ -239,24 +240,41 @@ def decode_each(bodies: Sequence[bytes]) -> list[Any] | None:
     return found
 
 
-def encode_task(name: str, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], limit: int) -> bytes:
-    """The body of a task message."""
+def encode_task(
+    name: str,
+    args: tuple[Any, ...] | list[Any],
+    kwargs: dict[str, Any],
+    limit: int,
+    meta: dict[str, Any] | None = None,
+) -> bytes:
+    """The body of a task message. *meta* is what middleware sends along."""
     to_json = _encoder_for((*args, *kwargs.values()) if kwargs else args)
-    return _encode([name, list(args), kwargs], f"arguments of {name}", limit, 0 if kwargs else 1, to_json)
+    what = f"arguments of {name}"
+    if meta:
+        return _encode([name, list(args), kwargs, meta], what, limit, 0, to_json)
+    return _encode([name, list(args), kwargs], what, limit, 0 if kwargs else 1, to_json)
 
 
 def decode_task(body: bytes, limit: int = 0) -> tuple[str, list[Any], dict[str, Any]]:
     """``(name, args, kwargs)`` of a task message's body."""
+    return decode_call(body, limit)[:3]
+
+
+def decode_call(body: bytes, limit: int = 0) -> tuple[str, list[Any], dict[str, Any], dict[str, Any]]:
+    """``(name, args, kwargs, meta)`` of a task message's body."""
     value = decode(body, "task body", limit)
+    if isinstance(value, list) and len(value) == 3:
+        value.append({})
     if (
         isinstance(value, list)
-        and len(value) == 3
+        and len(value) == 4
         and isinstance(value[0], str)
         and is_text(value[0])
         and isinstance(value[1], list)
         and isinstance(value[2], dict)
+        and isinstance(value[3], dict)
     ):
-        return value[0], value[1], value[2]
+        return value[0], value[1], value[2], value[3]
     raise Undecodable(f"task body: expected [name, args, kwargs], got other JSON of {len(body)} bytes")
 
 

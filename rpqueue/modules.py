@@ -7,9 +7,12 @@ from types import ModuleType
 from typing import Any
 
 from .app import App
-from .errors import RefusedInput
+from .current import RunningTask, current_task, current_tasks
+from .errors import RefusedInput, RetryException, SoftTimeout, StopRetry, TaskTimeout
 from .keys import name_text
 from .locks import NoLock
+from .middleware import Middleware, TaskRunner
+from .retry import exponential, fixed, linear
 from .running import CURRENT_TASK
 from .settings import Settings
 from .version import VERSION
@@ -46,6 +49,25 @@ METHODS = [
     "delete_item",
 ]
 
+#: Public names that are the same in every module.
+SHARED: dict[str, Any] = {
+    "CURRENT_TASK": CURRENT_TASK,
+    "Middleware": Middleware,
+    "NoLock": NoLock,
+    "RetryException": RetryException,
+    "RunningTask": RunningTask,
+    "SoftTimeout": SoftTimeout,
+    "StopRetry": StopRetry,
+    "TaskRunner": TaskRunner,
+    "TaskTimeout": TaskTimeout,
+    "VERSION": VERSION,
+    "current_task": current_task,
+    "current_tasks": current_tasks,
+    "exponential": exponential,
+    "fixed": fixed,
+    "linear": linear,
+}
+
 #: The modules that new_rpqueue() made, by name.
 MODULES: dict[str, ModuleType] = {}
 
@@ -56,9 +78,7 @@ def expose(app: App, namespace: dict[str, Any]) -> None:
         namespace[name] = getattr(app, name)
     namespace.update(
         app=app,
-        NoLock=NoLock,
-        VERSION=VERSION,
-        CURRENT_TASK=CURRENT_TASK,
+        **SHARED,
         log_handler=logging.getLogger("rpqueue"),
         logging=logging,
         new_rpqueue=new_rpqueue,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .keys import QueueKeys
 
 
 class Run(Protocol):
@@ -21,9 +24,22 @@ class Run(Protocol):
     def attempts_left(self) -> int:
         """Runs that are left, this one included."""
 
+    @property
+    def keys(self) -> QueueKeys:
+        """The keys of its queue."""
+
+    def move_deadline(self, deadline: float) -> None:
+        """Have the lease be kept up to another instant, epoch seconds."""
+
     name: str  #: of the task
+    args: list[Any]
+    kwargs: dict[str, Any]
+    meta: dict[str, Any]  #: what middleware of the producer sent along
     token: int  #: of its lease; a later run of the same message has a greater one
     attempt: int  #: 1 on the first run
+    deadline: float  #: epoch seconds, Redis's clock, at which its lease ends for good; 0: never, or it has none
+    stop_asked: str  #: "cancelled" or "lost" once it is to stop; empty
+    has_checkpoint: bool  #: whether it left a checkpoint, or found one
 
 
 #: What CURRENT_TASK tells of a run.

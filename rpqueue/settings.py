@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Callable, MutableMapping
 from typing import Any, Generic, TypeVar, overload
 
-from . import logs, messages, signing
+from . import logs, messages, retry, signing
 from .durability import durability_of
 from .errors import RpqueueError, SettingError
 from .keys import name_text
@@ -115,6 +115,12 @@ def _any(value: Any, what: str) -> Any:
     return value
 
 
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise SettingError(f"setting {what}: expected a list, got {value!r}")
+    return list(value)
+
+
 class Settings:
     """
     What an App may be told, live.
@@ -161,6 +167,18 @@ class Settings:
     keep_failed = Setting(
         lambda: 1000, _whole(0), "Failed messages, not dead-lettered ones, that each queue keeps to look at."
     )
+    keep_executions = Setting(lambda: 10, _whole(1), "Failed runs that each message remembers, with their tracebacks.")
+    store_tracebacks = Setting(lambda: True, _truth, "Whether the record of a failed run has its traceback.")
+    keep_checkpoints = Setting(
+        lambda: 7 * 86_400.0, _seconds(1), "Seconds for which the checkpoint of a message that did not end is kept."
+    )
+    default_retry_method = Setting(
+        lambda: retry.fixed(60, 3), retry.method_of, "When a task runs again that retries, and names no retry_method."
+    )
+    middleware = Setting(list, _list, "`Middleware` around every run, the first one outermost.")
+    child_context_managers = Setting(
+        list, _list, "Functions that return a context manager, which is entered around every run, where it runs."
+    )
     max_message_bytes = Setting(
         lambda: messages.MAX_MESSAGE_BYTES, _whole(0), "Most bytes of JSON in one message; 0: no limit."
     )
@@ -204,5 +222,5 @@ class Settings:
 
     def snapshot(self) -> dict[str, Any]:
         """The plain values, for a child process that imports everything anew."""
-        live = {"SHOULD_QUIT", "REGISTRY", "AFTER_FORK", "EXECUTE_TASKS"}
+        live = {"SHOULD_QUIT", "REGISTRY", "AFTER_FORK", "EXECUTE_TASKS", "MIDDLEWARE", "CHILD_CONTEXT_MANAGERS"}
         return {setting.name: self.namespace[setting.name] for setting in self.all() if setting.name not in live}

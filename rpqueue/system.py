@@ -79,7 +79,8 @@ class System:
     @property
     def task_rules(self) -> Rules:
         """What becomes of tasks that are given up."""
-        return Rules("tasks", self.settings.poison_crashes, self.settings.keep_failed)
+        settings = self.settings
+        return Rules("tasks", settings.poison_crashes, settings.keep_failed, settings.keep_executions)
 
     def proof(self, asked: Durability | None, declared: Durability | None = None) -> Proof | None:
         """What Redis has to confirm of an enqueue: as *asked*, else as *declared*, else as DURABILITY says."""

@@ -15,12 +15,15 @@ from .enqueued import EnqueuedTask, InlineTask, calls_of
 from .errors import RefusedInput, UnserializableValue, WrongType
 from .keys import QueueKeys, name_text
 from .messages import Flags
+from .middleware import Outgoing, TaskRunner
+from .options import attempts_number, pool_name, runner_of, task_names, timeouts
 from .pipelines import alone, current, sending
 from .protocol import moves
 from .protocol.operation import Flow, Operation
 from .protocol.schedules import slot_id
 from .puts import Batches, Put
 from .redaction import redaction_of
+from .retry import most_retries, retrying_of
 from .running import CURRENT_TASK
 from .schedule import Schedule
 from .together import run_together
@@ -30,18 +33,14 @@ if TYPE_CHECKING:
 
 #: Flags as plain numbers, which Python adds up faster.
 USE_DEAD, WATCHED, DELAYED = int(Flags.USE_DEAD), int(Flags.WATCHED), int(Flags.DELAYED)
+RECOVER = int(Flags.RECOVER)
+#: Seconds of lease of a task that may run as long as it likes; its worker's heartbeat is what keeps it.
+FOREVER = 10 * 365 * 86_400.0
+#: Deliveries of a task whose retry method alone knows when it is enough.
+MOST_DELIVERIES = 999_999_999
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def attempts_number(value: Any, what: str) -> int:
-    """*value* as a whole number >= 1; 3.0 is taken for 3."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise WrongType(f"{what}: expected a whole number >= 1, got {value!r}")
-    if not 1 <= value < 1e9 or value != int(value):
-        raise RefusedInput(f"{what}: expected a whole number >= 1, got {value!r}")
-    return int(value)
 
 
 class Task(Generic[P, R]):
@@ -65,6 +64,17 @@ class Task(Generic[P, R]):
         durability: what enqueueing waits for: "replicated", "fsync", or False, Redis's answer; None: what DURABILITY
             says.
         redact: names of parameters, or numbers of positional ones, that are hidden from who only looks; True: all.
+        retry: whether it runs again after an exception, by its retry method; None: when one of the next three is given.
+        retry_on: exception classes after which it does; None: Exception.
+        dont_retry_on: exception classes after which it does not, though they are subclasses of those.
+        retry_method: when; see `retry`. None: DEFAULT_RETRY_METHOD.
+        hard_timeout: seconds after which a run is stopped, with TaskTimeout; 0: never.
+        soft_timeout: seconds after which SoftTimeout is raised inside of a run; 0: never.
+        pool: where it runs: "threads", "processes" or "fork"; None: wherever the worker runs tasks, or on its event
+            loop when it is ``async def``.
+        recover: whether it runs again after its worker died, however long it runs.
+        aliases: names that it had before; calls that have one of them run, too.
+        runner_class: a subclass of TaskRunner.
     """
 
     app: ClassVar[App]
@@ -85,6 +95,16 @@ class Task(Generic[P, R]):
         *,
         durability: Durability | None = None,
         redact: bool | Iterable[str | int] = False,
+        retry: bool | None = None,
+        retry_on: Any = None,
+        dont_retry_on: Any = None,
+        retry_method: Any = None,
+        hard_timeout: float | timedelta = 0,
+        soft_timeout: float | timedelta = 0,
+        pool: str | None = None,
+        recover: bool = False,
+        aliases: Iterable[str] = (),
+        runner_class: type[TaskRunner] | None = None,
     ) -> None:
         self.queue = name_text(queue, "queue")
         self.name = name_text(name, "task name")
@@ -102,12 +122,22 @@ class Task(Generic[P, R]):
             raise RefusedInput(f"queue of {name}: {self.queue!r} is the dead-letter view; choose another name")
         self.schedule = None if delay is None else self._schedule(delay)
         self.is_async = inspect.iscoroutinefunction(function)
+        self.retrying = retrying_of(retry, retry_on, dont_retry_on, retry_method, name)
+        self.recover = bool(recover)
+        self.hard_timeout, self.soft_timeout = timeouts(hard_timeout, soft_timeout, self.vis_timeout, name)
+        self.pool = None if pool is None else pool_name(pool, name, None if function is None else self.is_async)
+        self.aliases = task_names(aliases, f"aliases of {name}")
+        self.runner_class = runner_of(runner_class, f"runner_class of {name}")
+        #: Seconds of visibility timeout that its messages ask for; 0: they are delivered at most once.
+        self.lease = self.vis_timeout or (FOREVER if self.recover else 0.0)
+        self.deliveries = self._deliveries()
         self.takes_attempts = function is not None and _takes(function, "_attempts")
         if function is not None:
             self.__doc__ = function.__doc__
             self.__module__ = function.__module__
             self.__wrapped__ = function
-            self.app.settings.registry[self.name] = self
+            for known_as in (self.name, *self.aliases):
+                self.app.settings.registry[known_as] = self
 
     @property
     def redact(self) -> bool | list[str | int]:
@@ -129,6 +159,13 @@ class Task(Generic[P, R]):
         if not isinstance(delay, Schedule):
             raise WrongType(f"run_every of {self.name}: expected seconds, a timedelta or a Schedule, got {delay!r}")
         return delay
+
+    def _deliveries(self) -> int:
+        """Deliveries in all that its messages ask for, where they may have more than one."""
+        if self.retrying is None or self.attempts > 1:
+            return self.attempts
+        most = most_retries(self.retrying.method or self.app.settings.default_retry_method)
+        return MOST_DELIVERIES if most is None else most + 1
 
     def __repr__(self) -> str:
         return f"<Task function={self.name} queue={self.queue}>"
@@ -219,13 +256,14 @@ class Task(Generic[P, R]):
         if keys is None:
             keys = self._keys(None)
         message_id = messages.new_id() if chosen is None else name_text(chosen, f"taskid of {self.name}")
-        attempts = self.attempts
+        attempts = None
         if "_attempts" in kwargs:
             attempts = attempts_number(kwargs["_attempts"], f"_attempts of {self.name}")
             if attempts == self.attempts:
                 del kwargs["_attempts"]
+        meta = self._meta(message_id, keys.name) if self.app.settings.middleware else None
         try:
-            body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
+            body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes, meta)
         except UnserializableValue:
             if self.redaction is None:
                 raise
@@ -236,12 +274,21 @@ class Task(Generic[P, R]):
             body = signer.signed(keys.stem, message_id.encode(), tail.encode(), body)
         return keys, (message_id, body), seconds, tail, chosen is not None
 
+    def _meta(self, message_id: str, queue: str) -> dict[str, Any]:
+        """What middleware sends along with a call."""
+        call = Outgoing(message_id, self.name, queue, {})
+        for one in self.app.settings.middleware:
+            one.on_enqueue(call)
+        return call.meta
+
     def slot_body(self, keys: QueueKeys, slot: int) -> bytes:
         """The body of the message for one slot (ms) of a recurring task."""
-        body, signer = messages.encode_task(self.name, [], {}, 0), self.app.signer
+        message_id, signer = slot_id(self.name, slot), self.app.signer
+        meta = self._meta(message_id, keys.name) if self.app.settings.middleware else None
+        body = messages.encode_task(self.name, [], {}, 0, meta)
         if not signer:
             return body
-        return signer.signed(keys.stem, slot_id(self.name, slot).encode(), self.header_tail().encode(), body)
+        return signer.signed(keys.stem, message_id.encode(), self.header_tail().encode(), body)
 
     def _discreet(self) -> UnserializableValue:
         return UnserializableValue(
@@ -315,15 +362,21 @@ class Task(Generic[P, R]):
         """What `execute_many` says to Redis. *show* makes what users get to see of calls."""
         seconds, keys = self._seconds(delay), self._keys(queue)
         proof = self.proof({"durability": durability})
-        deliveries = self.attempts if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
-        more = {} if deliveries == self.attempts else {"_attempts": deliveries}
+        deliveries = None if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
+        more = {} if deliveries in (None, self.attempts) else {"_attempts": deliveries}
+        limit, middleware = self.app.settings.max_message_bytes, self.app.settings.middleware
+        if middleware:
+            many = list(many) if hasattr(type(many), "__iter__") and not isinstance(many, (str, bytes, dict)) else many
         try:
-            bodies = bulk.bodies(self.name, many, more, self.app.settings.max_message_bytes)
+            bodies = bulk.bodies(self.name, many, more, limit)
         except (UnserializableValue, WrongType):
             if self.redaction is None:
                 raise
             raise self._discreet() from None
         ids = messages.new_ids(len(bodies)) if taskids is None else self._chosen(taskids, len(bodies))
+        if middleware:
+            metas = (self._meta(one, keys.name) for one in ids)
+            bodies = bulk.bodies(self.name, many, more, limit, lambda: next(metas))
         tail, index = self.header_tail(deliveries, delayed=seconds > 0), self.app.index
         made, signer = list(zip(ids, bodies, strict=True)), self.app.signer
         if signer:
@@ -355,9 +408,11 @@ class Task(Generic[P, R]):
 
     def header_tail(self, attempts: int | None = None, *, delayed: bool = False) -> str:
         """What the header of its messages says beside the instant."""
-        flags = USE_DEAD * self.use_dead + WATCHED * (self.save_results > 0) + DELAYED * delayed
-        deliveries = (attempts or self.attempts) if self.vis_timeout else 1
-        return messages.header_tail(self.vis_timeout, deliveries, flags)
+        flags = (
+            USE_DEAD * self.use_dead + WATCHED * (self.save_results > 0) + DELAYED * delayed + RECOVER * self.recover
+        )
+        deliveries = (attempts or self.deliveries) if self.lease else 1
+        return messages.header_tail(self.lease, deliveries, flags)
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InlineTask:
         value = self.start_inline(args, kwargs)

@@ -30,6 +30,7 @@ class Rules(NamedTuple):
     kind: Literal["tasks", "data"]
     poison: int = 0  #: crashes after which a message is buried, whatever its attempts say; 0: never
     keep: int = 0  #: failed messages of one queue to keep; 0: none
+    history: int = 10  #: records of failures to keep of one message
 
 
 def ms(seconds: float) -> int:
@@ -125,6 +126,11 @@ def extend(keys: QueueKeys, leases: Iterable[tuple[str, int | str, float]], leas
     return Operation(scripts.load("extend"), keys.block, words, _texts)
 
 
+#: What becomes of a message whose run failed: as its attempts say; it runs again; it is given up; it is forgotten; it
+#: counts as cancelled.
+Again = Literal["auto", "retry", "stop", "drop", "cancel"]
+
+
 def fail(
     keys: QueueKeys,
     index: Index,
@@ -134,18 +140,51 @@ def fail(
     delay: float = 0,
     error: bytes = b"",
     reason: Literal["failed", "undecodable"] = "failed",
+    again: Again = "auto",
+    keep_for: float = 0,
+    outcome: bytes = b"",
 ) -> Operation[str]:
-    """Leased → scheduled, ready or buried. Returns where it went, ``"stale"`` when the lease was not held."""
+    """
+    Leased → scheduled, ready, buried or forgotten.
+
+    Args:
+        delay: seconds until the next delivery.
+        error: JSON that says what happened, in one line.
+        again: what becomes of it.
+        keep_for: seconds to keep the *outcome* of what is dropped or cancelled; 0: not at all.
+        outcome: JSON.
+
+    Returns:
+        Where it went, ``"stale"`` when the lease was not held.
+    """
     words: list[Word] = [lease[0], str(lease[1]), str(ms(delay)), error, reason]
     words += (rules.kind, str(rules.poison), str(rules.keep), keys.name)
-    return Operation(scripts.load("fail"), (*keys.block, *index), words, lambda reply: str(reply.decode()), keys.memo)
+    words += (again, str(rules.history), str(ms(keep_for)), outcome)
+    script, places = scripts.load("fail"), (*keys.block, keys.outcome(lease[0]), *index)
+    return Operation(script, places, words, lambda reply: str(reply.decode()), keys.memo)
 
 
 def release(
-    keys: QueueKeys, index: Index, leases: Iterable[tuple[str, int | str, Reason]], rules: Rules, *, delay: float = 0
+    keys: QueueKeys,
+    index: Index,
+    leases: Iterable[tuple[str, int | str, Reason]],
+    rules: Rules,
+    *,
+    delay: float = 0,
+    error: bytes = b"",
 ) -> Operation[dict[str, str]]:
-    """End leases early. Returns ``{id: where it went}`` of those that were held."""
+    """
+    End leases early.
+
+    Args:
+        delay: seconds before what was interrupted may be claimed again.
+        error: JSON that says how the crashed ones ended, in one line.
+
+    Returns:
+        ``{id: where it went}`` of those that were held.
+    """
     words: list[Word] = [keys.name, rules.kind, str(rules.poison), str(rules.keep), str(ms(delay))]
+    words += (error, str(rules.history))
     for message_id, token, reason in leases:
         words += (message_id, str(token), reason)
 
@@ -208,10 +247,20 @@ def put_back(keys: QueueKeys, index: Index, place: State, messages: Iterable[Tak
 CANCELLED = b'{"state":"cancelled"}'
 
 
-def cancel(keys: QueueKeys, message_id: str, keep_for: float) -> Operation[int]:
-    """Remove what has not started. 1: removed; -1: it had finished, its outcome is deleted; 0: running or not known."""
-    words: list[Word] = [message_id, str(ms(keep_for)), CANCELLED]
-    return Operation(scripts.load("cancel"), (*keys.block, keys.outcome(message_id)), words, int, keys.memo)
+#: Seconds for which it is remembered that a run is to be stopped.
+ASKED_FOR = 86_400
+
+
+def cancel(keys: QueueKeys, message_id: str, keep_for: float, *, running: bool = False) -> Operation[int]:
+    """
+    Remove what has not started; with *running*, ask who runs it to stop.
+
+    Returns:
+        1: removed. 2: its run is asked to stop. -1: it had finished, its outcome is deleted. 0: running or not known.
+    """
+    words: list[Word] = [message_id, str(ms(keep_for)), CANCELLED, "1" if running else "0", str(ms(ASKED_FOR))]
+    places = (*keys.block, keys.outcome(message_id), keys.asked(message_id))
+    return Operation(scripts.load("cancel"), places, words, int, keys.memo)
 
 
 @dataclass(frozen=True)
@@ -228,6 +277,7 @@ class Whereabouts:
     message: bytes  #: header and body, empty when it is gone
     reason: str  #: why it was buried or failed last, empty when it never did
     error: bytes  #: JSON of its last error, or empty
+    earlier: tuple[bytes, ...]  #: JSON of the errors before that one, newest first
     outcome: bytes  #: JSON of what it ended with, or empty
 
 
@@ -236,7 +286,10 @@ def whereabouts(keys: QueueKeys, ids: Sequence[str]) -> Operation[list[Whereabou
 
     def read(reply: list[Any]) -> list[Whereabouts]:
         now = int(reply[0]) / 1000
-        return [_whereabouts(message_id, now, row) for message_id, row in zip(ids, reply[1:], strict=True)]
+        return [
+            row_read(message_id, None if row[0] == b"gone" else State(row[0].decode()), row[1:5], now, row[5])
+            for message_id, row in zip(ids, reply[1:], strict=True)
+        ]
 
     outcomes = (keys.outcome(message_id) for message_id in ids)
     return Operation(scripts.load("states"), (*keys.block, *outcomes), tuple(ids), read)
@@ -244,7 +297,7 @@ def whereabouts(keys: QueueKeys, ids: Sequence[str]) -> Operation[list[Whereabou
 
 def ended(message_id: str, outcome: bytes) -> Whereabouts:
     """Of a message that is done and left an outcome."""
-    return Whereabouts(message_id, State.DONE, 0.0, 0.0, 0, 0, 0, b"", "", b"", outcome)
+    return Whereabouts(message_id, State.DONE, 0.0, 0.0, 0, 0, 0, b"", "", b"", (), outcome)
 
 
 def numbers_of(counts: bytes) -> tuple[int, int, int]:
@@ -255,20 +308,28 @@ def numbers_of(counts: bytes) -> tuple[int, int, int]:
     return int(words[1]), int(words[2]), int(words[3])
 
 
-def _whereabouts(message_id: str, now: float, row: list[bytes]) -> Whereabouts:
-    state, at, counts, message, last, outcome = row
+def told_by(last: bytes) -> list[bytes]:
+    """What an entry of `errors` tells: the reason, JSON of the last error or nothing, and that of earlier ones."""
+    reason, _, records = last.partition(b"|")
+    return [reason.partition(b" ")[0], *records.split(b"\n")]
+
+
+def row_read(message_id: str, state: State | None, row: Sequence[bytes], now: float, outcome: bytes) -> Whereabouts:
+    """Where a message is, from a row ``[at, counts, message, last]`` of a script's reply."""
+    at, counts, message, last = row
     failures, crashes, interruptions = numbers_of(counts)
-    reason, _, error = last.partition(b"|")
+    reason, error, *earlier = told_by(last)
     return Whereabouts(
         message_id,
-        None if state == b"gone" else State(state.decode()),
+        state,
         float(at) / 1000,
         now,
         failures,
         crashes,
         interruptions,
         message,
-        text_of(reason.partition(b" ")[0]),
+        text_of(reason),
         error,
+        tuple(earlier),
         outcome,
     )

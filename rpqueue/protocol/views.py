@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..keys import AppKeys, QueueKeys, text_of
 from ..states import State
 from . import scripts
-from .moves import Index, Taken, Whereabouts, numbers_of, put_back, whereabouts
+from .moves import Index, Taken, Whereabouts, put_back, row_read, whereabouts
 from .operation import Flow, Operation, Word
 
 #: Queues whose sizes one call asks for, and whose graves one call looks into.
@@ -115,7 +115,9 @@ def page(
 
     def read(reply: list[Any]) -> tuple[list[Whereabouts], str]:
         now = reply[0] / 1000
-        return [_row(row[5], State(row[0].decode()), row[1:5], now) for row in reply[2:]], reply[1].decode()
+        return [row_read(text_of(row[5]), State(row[0].decode()), row[1:5], now, b"") for row in reply[2:]], reply[
+            1
+        ].decode()
 
     words = (str(limit), str(skip), after, *(place.value for place in places))
     return Operation(scripts.load("page"), keys.block, words, read)
@@ -129,25 +131,6 @@ def purge(keys: QueueKeys, grave: State, ids: Sequence[str] = (), limit: int = B
 
 def _texts(reply: list[bytes]) -> list[str]:
     return [text_of(text) for text in reply]
-
-
-def _row(message_id: bytes, state: State, row: Sequence[bytes], now: float) -> Whereabouts:
-    at, counts, message, last = row
-    failures, crashes, interruptions = numbers_of(counts)
-    reason, _, error = last.partition(b"|")
-    return Whereabouts(
-        text_of(message_id),
-        state,
-        float(at) / 1000,
-        now,
-        failures,
-        crashes,
-        interruptions,
-        message,
-        text_of(reason.partition(b" ")[0]),
-        error,
-        b"",
-    )
 
 
 def oldest(graves: Sequence[bytes], limit: int) -> Operation[list[tuple[float, int, str]]]:

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadSignature, RpqueueError, Undecodable
 from ..keys import QueueKeys
-from ..messages import PLAIN_LENGTH, PLAIN_START, Flags, Headers, decode_each, decode_task
+from ..messages import PLAIN_LENGTH, PLAIN_START, Flags, Headers, decode_call, decode_each
 from ..protocol.claimed import Claimed
 from ..signing import MARK, NO_KEYS, Signer, tail_of
 
 if TYPE_CHECKING:
     from ..tasks import Task
+    from .ledger import Ledger
 
 NO_FLAGS = Flags(0)
+#: Of calls that no middleware sent anything along with. Nobody writes into it.
+NO_META: dict[str, Any] = {}
 
 
 class Claim:
@@ -26,14 +29,18 @@ class Claim:
         "deadline",
         "error",
         "flags",
+        "has_checkpoint",
         "id",
         "keep_for",
         "keys",
         "kwargs",
+        "ledger",
+        "meta",
         "name",
         "outcome",
         "record",
         "started",
+        "stop_asked",
         "task",
         "token",
     )
@@ -50,11 +57,15 @@ class Claim:
         self.name = ""
         self.args: list[Any] = []
         self.kwargs: dict[str, Any] = {}
+        self.meta = NO_META
         self.error: RpqueueError | None = None  #: why it cannot be decoded
         self.task: Task[..., Any] | None = None  #: once it runs
         self.started = 0.0  #: monotonic instant since which it runs
         self.keep_for = 0.0  #: seconds to keep the outcome; 0: none is kept
         self.outcome = b""  #: JSON, once it is over
+        self.ledger: Ledger | None = None  #: once it runs
+        self.stop_asked = ""  #: "cancelled" or "lost" once its run is to stop
+        self.has_checkpoint = False
 
     @property
     def taskid(self) -> str:
@@ -75,6 +86,12 @@ class Claim:
         if self.is_repeatable or self.task is None:
             return self.attempts - self.attempt + 1
         return self.task.attempts
+
+    def move_deadline(self, deadline: float) -> None:
+        """Have the lease be kept up to another instant, epoch seconds."""
+        self.deadline = deadline
+        if self.ledger is not None:
+            self.ledger.postpone(self.record, deadline)
 
     @property
     def is_repeatable(self) -> bool:
@@ -125,8 +142,12 @@ def _decode_together(claims: list[Claim], bodies: list[bytes], limit: int) -> bo
     if values is None:
         return False
     for claim, value in zip(claims, values, strict=True):
-        if claim.error is not None or type(value) is not list or len(value) != 3:
+        if claim.error is not None or type(value) is not list or not 3 <= len(value) <= 4:
             return False
+        if len(value) == 4:
+            claim.meta = value.pop()
+            if type(claim.meta) is not dict:
+                return False
         name, args, kwargs = value
         if type(name) is not str or type(args) is not list or type(kwargs) is not dict:
             return False
@@ -139,6 +160,6 @@ def _decode_alone(claim: Claim, body: bytes, limit: int) -> None:
         try:
             if body.startswith(MARK):  # signed, and nobody gave us a key
                 body = NO_KEYS.opened(b"", b"", b"", body)
-            claim.name, claim.args, claim.kwargs = decode_task(body, limit)
+            claim.name, claim.args, claim.kwargs, claim.meta = decode_call(body, limit)
         except Undecodable as error:
             claim.error = error

@@ -40,6 +40,7 @@ class Held(NamedTuple):
 
 _RECORD = struct.Struct("<B x H H q d d")  # stage, queue length, id length, token, deadline, ends_at
 _SIZE = _RECORD.size + 2 * LONGEST_NAME
+_DEADLINE, _DEADLINE_AT = struct.Struct("<d"), struct.calcsize("<B x H H q")
 # The header: session length, order to quit, session, number of the last claim that was sent, and of the last recorded,
 # length and name of the queue. Each is written alone, for the order to quit has another writer.
 _QUIT_AT, _SESSION_AT, _SENT_AT, _RECORDED_AT, _QUEUE_AT = 1, 2, 16, 24, 32
@@ -102,6 +103,10 @@ class Ledger:
     def move(self, number: int, stage: Stage) -> None:
         """The message of a record started or finished."""
         self._memory[_FIRST + number * _SIZE] = stage
+
+    def postpone(self, number: int, deadline: float) -> None:
+        """The lease of a record may be extended up to another instant."""
+        _DEADLINE.pack_into(self._memory, _FIRST + number * _SIZE + _DEADLINE_AT, deadline)
 
     def stage(self, number: int) -> Stage:
         """How far the message of a record is."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
-import socket
 import time
-import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from .. import messages
+from ..current import RunningTask
 from ..errors import NewerMessage, RpqueueError, Undecodable
+from ..middleware import Failure
 from ..protocol import moves
+from ..protocol.operation import as_is, command
 from ..running import enter, leave
 from ..system import System
 from ..tasks import Task
@@ -22,11 +22,16 @@ from .claims import Claim
 from .fetcher import Fetcher
 from .ledger import Stage
 from .patience import Patience
+from .performing import HOST, Ending, Failed, failed, perform, perform_async, why_stopped
 
 log = logging.getLogger("rpqueue.task")
 
-#: Most characters of a traceback that are kept with a failed message.
-LONGEST_TRACEBACK = 20_000
+
+class Place(Protocol):
+    """Where plain tasks run, other than in the thread that asks."""
+
+    def perform(self, task: Task[..., Any], claim: Claim) -> Ending:
+        """Run it there. The asking thread waits."""
 
 
 class Runner:
@@ -41,26 +46,26 @@ class Runner:
 
     def __init__(self, system: System, fetcher: Fetcher, patience: Patience) -> None:
         self.system = system
+        self.settings = system.settings
         self.fetcher = fetcher
         self.patience = patience
         self._ledger = fetcher.ledger
         self._registry: dict[str, Task[..., Any]] = system.settings.registry
         self._success_level = system.settings.success_log_level
-        self._host = socket.gethostname()
+        #: Where a task runs that does not run in the thread that claimed it; None: it does.
+        self.place_of: Callable[[Task[..., Any]], Place | None] = lambda task: None
 
     def run(self, claim: Claim) -> None:
-        """Run a plain task in this thread, and see to what comes of it."""
+        """Run a plain task, in this thread or in the place that it needs, and see to what comes of it."""
         task = self._resolve(claim)
         if task is None:
             return
         started = self._start(task, claim)
+        place = self.place_of(task)
         current = enter(claim)
         try:
-            value = task.function(*claim.args, **claim.kwargs)  # type: ignore[misc]
-        except BaseException as error:  # SystemExit in a task must not end the worker
-            self._failed(task, claim, error, started)
-        else:
-            self._succeeded(task, claim, value, started)
+            ending = perform(task, claim, self.settings) if place is None else place.perform(task, claim)
+            self._ended(task, claim, ending, started)
         finally:
             leave(current)
 
@@ -72,22 +77,23 @@ class Runner:
         started = self._start(task, claim)
         current = enter(claim)
         try:
-            value = await task.function(*claim.args, **claim.kwargs)  # type: ignore[misc]
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # a task that is cancelled has failed
-            if isinstance(error, asyncio.CancelledError) and self.fetcher.quiet:
-                raise  # the worker stops: whoever cancelled gives the message back
-            await call(self._failed, task, claim, error, started)
-        else:
-            self._succeeded(task, claim, value, started)
+            try:
+                ending = await perform_async(task, claim, self.settings)
+            except asyncio.CancelledError as error:
+                if self.fetcher.quiet and not claim.stop_asked:
+                    raise  # the worker stops: whoever cancelled gives the message back
+                ending = failed(task, claim, self.settings, why_stopped(claim, error), time.time())
+            if isinstance(ending, Failed) or self._tells(task, claim):
+                await call(self._ended, task, claim, ending, started)
+            else:
+                self._ended(task, claim, ending, started)
         finally:
             leave(current)
 
     def is_async(self, claim: Claim) -> bool:
-        """Whether the claim's task is an ``async def``."""
+        """Whether the claim's task runs on the event loop."""
         task = self._registry.get(claim.name)
-        return task is not None and task.is_async
+        return task is not None and task.is_async and task.pool in (None, "asyncio")
 
     # The steps, in order.
 
@@ -112,6 +118,7 @@ class Runner:
     def _start(self, task: Task[..., Any], claim: Claim) -> float:
         """Write down that it runs, and since when. Returns that instant."""
         claim.task = task
+        claim.ledger = self._ledger
         if task.takes_attempts:
             claim.kwargs["_attempts"] = claim.attempts_left
         elif claim.kwargs:
@@ -120,69 +127,111 @@ class Runner:
         claim.started = started = time.monotonic()
         return started
 
-    def _succeeded(self, task: Task[..., Any], claim: Claim, value: Any, started: float) -> None:
+    def _ended(self, task: Task[..., Any], claim: Claim, ending: Ending, started: float) -> None:
+        """See to what came of a run."""
         seconds = time.monotonic() - started
-        if task.save_results:
-            try:
-                result = messages.encode(value, f"result of {task.name}", self.system.settings.max_message_bytes)
-            except RpqueueError as error:
-                self._failed(task, claim, error, started)
-                return
+        self.fetcher.appetite.took(seconds)
+        if isinstance(ending, Failed):
+            self._failed(task, claim, ending, seconds)
+        else:
+            self._succeeded(task, claim, ending, seconds)
+
+    def _succeeded(self, task: Task[..., Any], claim: Claim, result: bytes | None, seconds: float) -> None:
+        if self._tells(task, claim):
+            self._tell("on_success", task, claim, seconds)
+            self._forget_checkpoint(claim)
+        if result is not None:
             claim.keep_for = task.save_results
             claim.outcome = self._signed(claim, b'{"state":"done","result":%s}' % result)
-        self.fetcher.appetite.took(seconds)
         self.fetcher.ended(claim)
         if log.isEnabledFor(self._success_level):
             log.log(self._success_level, "task finished", extra=_fields(claim, seconds))
+
+    def _tells(self, task: Task[..., Any], claim: Claim) -> bool:
+        """Whether the end of a run is news for somebody beside Redis."""
+        return claim.has_checkpoint or bool(self.settings.middleware)
+
+    def _forget_checkpoint(self, claim: Claim) -> None:
+        if claim.has_checkpoint:
+            self.patience.say(command(as_is, "DEL", claim.keys.checkpoint(claim.id)), None)
 
     def _signed(self, claim: Claim, outcome: bytes) -> bytes:
         signer = self.system.signer
         return signer.signed(claim.keys.outcome(claim.id), b"", b"", outcome) if signer else outcome
 
-    def _failed(self, task: Task[..., Any], claim: Claim, error: BaseException, started: float) -> None:
-        seconds = time.monotonic() - started
-        self.fetcher.appetite.took(seconds)
+    def _failed(self, task: Task[..., Any], claim: Claim, failed: Failed, seconds: float) -> None:
         now = self.fetcher.now()
-        delay = min(task.retry_delay, max(claim.deadline - now, 0.0)) if claim.is_repeatable else 0.0
-        record = self._error_record(claim, error, now - seconds, now)
-        verdict = self.patience.say(
+        failed.record.update(started_at=round(now - seconds, 3), failed_at=round(now, 3))
+        keep_for, outcome = self._outcome_of(task, claim, failed)
+        state = self.patience.say(
             moves.fail(
                 claim.keys,
                 self.system.index,
                 (claim.id, claim.token),
                 self.system.task_rules,
-                delay=delay,
-                error=json.dumps(record).encode(),
+                delay=self._delay(task, claim, failed, now),
+                error=json.dumps(failed.record).encode(),
+                again=failed.again,
+                keep_for=keep_for,
+                outcome=outcome,
             ),
             "kept",
         )
         self.fetcher.dropped(claim)
-        fields = {**_fields(claim, seconds), "verdict": verdict}
-        if task.redaction is None:
+        if state in ("dropped", "cancelled"):
+            self._forget_checkpoint(claim)
+        failure = Failure(failed.record, failed.error, state, failed.log_error)
+        self._log_failure(task, claim, failure, seconds)
+        self._tell_failure(task, claim, failure)
+
+    def _delay(self, task: Task[..., Any], claim: Claim, failed: Failed, now: float) -> float:
+        if failed.again != "auto":
+            return failed.delay
+        return min(task.retry_delay, max(claim.deadline - now, 0.0)) if claim.is_repeatable else 0.0
+
+    def _outcome_of(self, task: Task[..., Any], claim: Claim, failed: Failed) -> tuple[float, bytes]:
+        """Seconds to keep the outcome of a run after which nothing else is kept, and that outcome."""
+        if failed.again == "cancel":
+            return self.settings.remember_cancelled, moves.CANCELLED
+        if failed.again == "drop" and task.save_results:
+            record = json.dumps(failed.record).encode()
+            return task.save_results, self._signed(claim, b'{"state":"failed","error":%s}' % record)
+        return 0.0, b""
+
+    def _log_failure(self, task: Task[..., Any], claim: Claim, failure: Failure, seconds: float) -> None:
+        fields = {**_fields(claim, seconds), "verdict": failure.state}
+        if failure.state == "cancelled":
+            log.warning("task cancelled", extra=fields)
+            return
+        level = logging.ERROR if failure.log_error else logging.WARNING
+        if task.redaction is None and failure.error is not None:
             # The user's function raised; that it did is the user's to see, at every log level.
-            log.error("task failed", exc_info=error, extra=fields)
+            log.log(level, "task failed", exc_info=failure.error, extra=fields)
         else:
             # Not the exception itself: it holds on to the frames, and they to the arguments.
-            log.error("task failed", extra={**fields, "traceback": record["traceback"]})
+            log.log(level, "task failed", extra={**fields, "traceback": failure.record["traceback"]})
 
-    def _error_record(self, claim: Claim, error: BaseException, started_at: float, failed_at: float) -> dict[str, Any]:
-        text, message = "".join(traceback.format_exception(error)), _text_of(error)
-        redaction = None if claim.task is None else claim.task.redaction
-        if redaction is not None:
-            text, message = (redaction.text(one, claim.args, claim.kwargs) for one in (text, message))
-        return {
-            "exception": type(error).__qualname__,
-            "message": message,
-            "traceback": text if len(text) <= LONGEST_TRACEBACK else f"...\n{text[-LONGEST_TRACEBACK:]}",
-            "host": self._host,
-            "pid": os.getpid(),
-            "attempt": claim.attempt,
-            "started_at": round(started_at, 3),
-            "failed_at": round(failed_at, 3),
-        }
+    def _tell_failure(self, task: Task[..., Any], claim: Claim, failure: Failure) -> None:
+        if failure.state == "cancelled":
+            return
+        self._tell("on_failure", task, claim, failure)
+        self._tell("on_dead" if failure.is_final else "on_retry", task, claim, failure)
+        if failure.is_final and task.runner_class:
+            try:
+                task.runner_class(RunningTask(claim, task)).on_permanent_error(failure)
+            except Exception:
+                log.exception("on_permanent_error failed", extra=_fields(claim))
+
+    def _tell(self, event: str, task: Task[..., Any], claim: Claim, what: Any) -> None:
+        """Call a method of all middleware. What it raises changes nothing."""
+        for one in self.settings.middleware:
+            try:
+                getattr(one, event)(RunningTask(claim, task), what)
+            except Exception:
+                log.exception("middleware failed: %s", event, extra={**_fields(claim), "middleware": repr(one)})
 
     def _quarantine(self, claim: Claim, error: RpqueueError) -> None:
-        record = json.dumps({"exception": type(error).__name__, "message": str(error), "host": self._host}).encode()
+        record = json.dumps({"exception": type(error).__name__, "message": str(error), "host": HOST}).encode()
         lease = (claim.id, claim.token)
         self.patience.say(
             moves.fail(
@@ -214,10 +263,3 @@ def _fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:
     if seconds is not None:
         fields["seconds"] = round(seconds, 6)
     return fields
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as own:  # a user's __str__ may do anything, and the failure must still be recorded
-        return f"its str() failed with {type(own).__name__}"

@@ -173,12 +173,17 @@ def fail(
     reason: str = "failed",
     poison: int = 3,
     keep: int = 100,
+    again: str = "auto",
+    history: int = 10,
+    keep_for: int = 0,
+    outcome: str = "",
     number: int | None = None,
 ) -> Any:
+    words = [number or queue.number(), id, token, delay, error, reason, queue.kind, poison, keep, queue.name]
     return queue.call(
         "fail",
-        [queue.memo, *queue.index_keys],
-        [number or queue.number(), id, token, delay, error, reason, queue.kind, poison, keep, queue.name],
+        [queue.memo, queue.keys.outcome(id), *queue.index_keys],
+        [*words, again, history, keep_for, outcome],
     )
 
 
@@ -188,6 +193,8 @@ def release(
     delay: int = 0,
     poison: int = 3,
     keep: int = 100,
+    error: str = "",
+    history: int = 10,
     number: int | None = None,
 ) -> Any:
     return queue.call(
@@ -200,13 +207,43 @@ def release(
             poison,
             keep,
             delay,
+            error,
+            history,
             *(word for lease in leases for word in lease),
         ],
     )
 
 
-def cancel(queue: Queue, id: str, *, keep_for: int = 0, outcome: str = "", number: int | None = None) -> Any:
-    return queue.call("cancel", [queue.memo, queue.keys.outcome(id)], [number or queue.number(), id, keep_for, outcome])
+def cancel(
+    queue: Queue,
+    id: str,
+    *,
+    keep_for: int = 0,
+    outcome: str = "",
+    running: bool = False,
+    mark_for: int = 60_000,
+    number: int | None = None,
+) -> Any:
+    return queue.call(
+        "cancel",
+        [queue.memo, queue.keys.outcome(id), queue.keys.asked(id)],
+        [number or queue.number(), id, keep_for, outcome, int(running), mark_for],
+    )
+
+
+def note(
+    queue: Queue, place: bytes, id: str, token: int | str, text: str, *, keep_for: int = 60_000, news: str = ""
+) -> Any:
+    return queue.call("note", [place], [id, token, text, keep_for, news])
+
+
+def noted(queue: Queue, place: bytes, id: str) -> Any:
+    return queue.call("noted", [place], [id])
+
+
+def asked_to_stop(queue: Queue, *leases: tuple[str, int | str]) -> Any:
+    marks = [queue.keys.asked(id) for id, _ in leases]
+    return queue.call("asked_to_stop", marks, [word for lease in leases for word in lease])
 
 
 def park(queue: Queue, *leases: tuple[str, int, str]) -> Any:

@@ -253,3 +253,10 @@ def test_hostile_names_and_ids_stay_apart(queue: Queue) -> None:
     for each in queues:
         assert ack(each, (f"{each.name} id|{{}}", 1)) == [f"{each.name} id|{{}}"]
         assert each.state() == {}
+
+
+@pytest.mark.any_server
+def test_a_lease_that_only_a_death_can_end_counts_as_a_crash(queue: Queue) -> None:
+    queue.given(leased={"a": (-1, 1)}, lease=60, flags=Flags.RECOVER)
+    cycle(queue, wanted=0)
+    assert queue.state() == {"ready": ["a"], "counts": {"a": "2 0 1 0"}}

@@ -187,3 +187,55 @@ def test_a_lease_whose_message_is_gone_is_buried_as_missing(queue: Queue) -> Non
     assert queue.message("a") == ""
     state = queue.state()
     assert (state["dead"], state["errors"]) == ({"a": queue.after()}, {"a": "missing|"})
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize(
+    ("message", "again", "delay", "verdict"),
+    [
+        ({"lease": 0}, "retry", 5000, "scheduled"),
+        ({"lease": 0}, "retry", 0, "ready"),
+        ({"lease": 60, "attempts": 1}, "retry", 5000, "scheduled"),
+        ({"lease": 60, "attempts": 9}, "stop", 0, "failed"),
+        ({"lease": 60, "attempts": 9, "flags": Flags.USE_DEAD}, "stop", 0, "dead"),
+        ({"lease": 60, "attempts": 9}, "drop", 0, "dropped"),
+        ({"lease": 0}, "cancel", 0, "cancelled"),
+    ],
+)
+def test_what_the_worker_decided_wins_over_attempts(
+    queue: Queue, message: dict, again: str, delay: int, verdict: str
+) -> None:
+    queue.given(leased={"a": (MINUTE, 1)}, **message)
+    assert fail(queue, "a", 1, again=again, delay=delay) == verdict
+    state = queue.state()
+    if verdict in ("dropped", "cancelled"):
+        assert state == {}
+        assert not queue.client.hexists(queue.keys.messages, "a")
+    else:
+        assert "a" in state[verdict]
+        assert state["counts"] == {"a": "2 1 0 0"}
+
+
+@pytest.mark.parametrize("again", ["drop", "cancel"])
+def test_the_outcome_of_what_is_not_kept_is_kept_for_a_time(queue: Queue, again: str) -> None:
+    queue.given(leased={"a": (MINUTE, 1)})
+    fail(queue, "a", 1, again=again, keep_for=5000, outcome='{"state":"failed"}')
+    assert queue.client.get(queue.keys.outcome("a")) == b'{"state":"failed"}'
+    assert 4000 < queue.client.pttl(queue.keys.outcome("a")) <= 5000
+
+
+@pytest.mark.any_server
+def test_records_of_failures_are_kept_newest_first_up_to_a_number(queue: Queue) -> None:
+    queue.given(leased={"a": (MINUTE, 1)}, lease=60, attempts=9)
+    for token, text in enumerate(["[1]", "[2]", "[3]", "[4]"], 1):
+        assert fail(queue, "a", token, error=text, history=3) == "ready"
+        cycle(queue, wanted=1)
+    assert queue.client.hget(queue.keys.errors, "a").split(b"|")[1] == b"[4]\n[3]\n[2]"
+
+
+def test_large_records_leave_no_room_for_old_ones(queue: Queue) -> None:
+    queue.given(leased={"a": (MINUTE, 1)}, lease=60, attempts=9)
+    for token in (1, 2, 3):
+        fail(queue, "a", token, error='"%s"' % (str(token) * 40_000), history=9)
+        cycle(queue, wanted=1)
+    assert queue.client.hget(queue.keys.errors, "a").count(b"\n") == 0

@@ -198,3 +198,19 @@ def test_what_was_not_started_goes_back_even_if_nobody_can_read_it(queue: Queue)
     queue.client.hset(queue.keys.messages, "a", "no header")
     assert release(queue, ("a", 1, "unstarted")) == [["a", "ready"]]
     assert queue.state()["ready"] == ["a"]
+
+
+def test_what_is_said_of_a_crash_is_recorded(queue: Queue) -> None:
+    queue.given(leased={"a": (MINUTE, 1), "b": (MINUTE, 1)}, lease=60, attempts=9)
+    release(queue, ("a", 1, "crashed"), ("b", 1, "unstarted"), error='{"exception":"WorkerCrashed"}')
+    errors = queue.state()["errors"]
+    assert errors == {"a": 'crashed|{"exception":"WorkerCrashed"}'}
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize(("crashes", "place"), [(0, "ready"), (1, "ready"), (2, "dead")])
+def test_crashes_of_what_runs_until_it_is_over_do_not_use_up_its_attempts(
+    queue: Queue, crashes: int, place: str
+) -> None:
+    queue.given(leased={"a": (MINUTE, 1)}, counts={"a": f"1 0 {crashes} 0"}, lease=60, flags=Flags.RECOVER)
+    assert release(queue, ("a", 1, "crashed")) == [["a", place]]

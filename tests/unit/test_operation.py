@@ -42,7 +42,11 @@ def one(app: App, **options: Any) -> EnqueuedTask:
 
 def where(state: State | None, **parts: Any) -> list[Whereabouts]:
     told: dict[str, Any] = dict.fromkeys(("at", "now", "failures", "crashes", "interruptions"), 0)
-    return [Whereabouts("1d", state, **{**told, "message": b"", "reason": "", "error": b"", "outcome": b"", **parts})]
+    return [
+        Whereabouts(
+            "1d", state, **{**told, "message": b"", "reason": "", "error": b"", "earlier": (), "outcome": b"", **parts}
+        )
+    ]
 
 
 # ---- words

@@ -10,11 +10,13 @@
 -- ARGV[4]     poison  int     crashes after which a message is buried; 0: never
 -- ARGV[5]     keep    int     failed messages of one queue to keep; 0: none
 -- ARGV[6]     delay   int     ms before an interrupted message may be claimed again; 0: at once
--- ARGV[7..n]  leases  id, token, reason, ... in the order of the queue; reason is 'unstarted', 'interrupted' or 'crashed';
+-- ARGV[7]     error   JSON    object that says how the crashed ones ended, or empty
+-- ARGV[8]     history int     most records of failures to keep of a message, 1 or greater
+-- ARGV[9..n]  leases  id, token, reason, ... in the order of the queue; reason is 'unstarted', 'interrupted' or 'crashed';
 --                     an empty token releases whoever's lease
 -- Returns {id, where it went} for each that was held: 'ready', 'scheduled', 'dead', 'lost' or 'failed'.
 -- O(leases * log(leased)). Begins with a freeing write: works at maxmemory.
--- Needs: now, queue, check, memo, header, tally, counts, held, wake, publish, head, index, bury, end_lease
+-- Needs: now, queue, check, memo, header, tally, counts, held, wake, publish, head, index, bury, record, end_lease
 local q, memo = queue_at(1), KEYS[13]
 local number, name, delay = ARGV[1], ARGV[2], tonumber(ARGV[6])
 local rules = {kind = ARGV[3], poison = tonumber(ARGV[4]), keep = tonumber(ARGV[5])}
@@ -22,7 +24,8 @@ local answer = recall(memo, number)
 if answer then return answer end
 local now = now_ms()
 local ids, tokens, reasons, buries = {}, {}, {}, false
-for i = 7, #ARGV, 3 do
+local error_json, history = ARGV[7], tonumber(ARGV[8])
+for i = 9, #ARGV, 3 do
   ids[#ids + 1], tokens[#tokens + 1], reasons[#reasons + 1] = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   buries = buries or ARGV[i + 2] ~= 'unstarted'
 end
@@ -36,6 +39,7 @@ for i = #ids, 1, -1 do
     redis.call('ZREM', q.leased, id)
     if reason == 'crashed' then
       counts.crashes = counts.crashes + 1
+      if error_json ~= '' then record(q, id, reason, now, error_json, history) end
       redis.pcall('HINCRBY', q.stats, 'crashed', 1)
     elseif reason == 'interrupted' then
       counts.interruptions = counts.interruptions + 1

@@ -1,7 +1,7 @@
 -- What the header of a message says; messages.py has its form. Its version does not matter here: these words mean the same in
 -- all of them, so that the messages of a newer library can be scheduled, reaped and buried by an older one.
 
-local USE_DEAD, WATCHED, CHOSEN_ID, DELAYED = 1, 2, 4, 8
+local USE_DEAD, WATCHED, CHOSEN_ID, DELAYED, RECOVER = 1, 2, 4, 8, 16
 
 local function has(flags, flag)
   return flags % (flag * 2) >= flag

@@ -1,0 +1,82 @@
+"""Middleware: what an application does around every run, whatever the task; and runners, for one task alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .current import RunningTask
+
+
+class Outgoing(NamedTuple):
+    """A call that is about to be enqueued."""
+
+    task_id: str
+    name: str  #: of the task
+    queue: str
+    meta: dict[str, Any]  #: goes along with the call; values that JSON carries. `RunningTask.meta` has it.
+
+
+class Failure(NamedTuple):
+    """How a run failed, and what that leads to."""
+
+    record: dict[str, Any]  #: as it is kept: exception, message, traceback, host, pid, attempt, started_at, failed_at
+    error: BaseException | None  #: None where it was raised in another process and cannot be brought over
+    state: (
+        str  #: of the call now: scheduled, ready, failed, dead, dropped, cancelled, or stale: it was another's by then
+    )
+    log_error: bool  #: False: the task asked for a warning instead
+
+    @property
+    def is_final(self) -> bool:
+        """Whether there is no further run."""
+        return self.state in ("failed", "dead", "dropped")
+
+
+class Middleware:
+    """
+    What an application does around runs. Derive from it, and put instances into the setting MIDDLEWARE.
+
+    `around` is called where the task runs: in its thread, event loop or child process. The other methods are called
+    in the worker process, once Redis has the outcome, on_success a moment before. What they raise is logged, and
+    changes no outcome; what `around` raises fails the run.
+    """
+
+    def on_enqueue(self, call: Outgoing) -> None:
+        """A call is about to be enqueued, in the producer. Raising refuses it."""
+
+    def around(self, run: RunningTask) -> contextlib.AbstractContextManager[Any]:
+        """A context manager that is entered before the task runs, and left when it has; it sees what it raises."""
+        return contextlib.nullcontext()
+
+    def on_success(self, run: RunningTask, seconds: float) -> None:
+        """A run came to its end."""
+
+    def on_failure(self, run: RunningTask, failure: Failure) -> None:
+        """A run failed; this is called for each that does, before on_retry or on_dead."""
+
+    def on_retry(self, run: RunningTask, failure: Failure) -> None:
+        """A run failed, and there will be another one."""
+
+    def on_dead(self, run: RunningTask, failure: Failure) -> None:
+        """A run failed, and there will be no other one."""
+
+
+class TaskRunner:
+    """
+    How one task is run: ``@task(runner_class=...)``. An instance is made for each run.
+
+    Args:
+        run: what runs.
+    """
+
+    def __init__(self, run: RunningTask) -> None:
+        self.current = run
+
+    def run(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Call the function, where tasks run. For an ``async def`` task, what comes back is awaited."""
+        return function(*args, **kwargs)
+
+    def on_permanent_error(self, failure: Failure) -> None:
+        """In the worker process: the task failed, and there will be no other run."""

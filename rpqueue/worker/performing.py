@@ -1,0 +1,162 @@
+"""
+Performing: the task's own function, from its call to what came of it. Talks to nobody.
+
+It is the same in a thread, on the event loop and in a child process; what follows from it is for the Runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .. import messages
+from ..current import RunningTask
+from ..errors import RetryException, StopRetry, TaskCancelled
+from ..protocol.moves import Again
+from ..retry import RetryMethod, pause_before
+from ..settings import Settings
+from ..tasks import Task
+from .claims import Claim
+
+#: Most characters of a traceback that are kept with a failed message.
+LONGEST_TRACEBACK = 20_000
+
+HOST = socket.gethostname()
+
+
+class Failed(NamedTuple):
+    """A run that raised."""
+
+    record: dict[str, Any]  #: what is kept of it
+    again: Again  #: what becomes of the message
+    delay: float  #: seconds until its next run
+    log_error: bool  #: False: it is to be logged as a warning
+    error: BaseException | None  #: None: it was raised in another process, and cannot be brought over
+
+
+#: What came of a run: JSON of its result; None: it ended, and nothing is kept of its result; or how it failed.
+Ending = bytes | None | Failed
+
+
+def perform(task: Task[..., Any], claim: Claim, settings: Settings) -> Ending:
+    """Run a plain task in this thread. Its claim is the current run."""
+    function: Any = task.function
+    started_at = time.time()
+    try:
+        if not task.runner_class and not settings.middleware and not settings.child_context_managers:
+            return kept(task, function(*claim.args, **claim.kwargs), settings)
+        with surroundings(task, claim, settings) as call:
+            return kept(task, call(function, claim.args, claim.kwargs), settings)
+    except BaseException as error:  # SystemExit in a task must not end the worker
+        return failed(task, claim, settings, error, started_at)
+
+
+async def perform_async(task: Task[..., Any], claim: Claim, settings: Settings) -> Ending:
+    """Run an ``async def`` task in this event loop. Its claim is the current run."""
+    function: Any = task.function
+    started_at = time.time()
+    try:
+        with surroundings(task, claim, settings) as call:
+            return kept(task, await call(function, claim.args, claim.kwargs), settings)
+    except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        return failed(task, claim, settings, error, started_at)
+
+
+@contextlib.contextmanager
+def surroundings(task: Task[..., Any], claim: Claim, settings: Settings) -> Iterator[Any]:
+    """All that is entered around a run; gives what calls the function, with ``(function, args, kwargs)``."""
+    run = RunningTask(claim, task)
+    with contextlib.ExitStack() as stack:
+        for make in settings.child_context_managers:
+            stack.enter_context(make())
+        for one in settings.middleware:
+            stack.enter_context(one.around(run))
+        yield task.runner_class(run).run if task.runner_class else _call
+
+
+def _call(function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
+
+
+def kept(task: Task[..., Any], value: Any, settings: Settings) -> bytes | None:
+    """What is kept of what a task returned."""
+    if not task.save_results:
+        return None
+    return messages.encode(value, f"result of {task.name}", settings.max_message_bytes)
+
+
+def failed(task: Task[..., Any], claim: Claim, settings: Settings, error: BaseException, started_at: float) -> Failed:
+    """What a run that raised *error* leads to. *started_at* is of this machine's clock."""
+    shown = error
+    if isinstance(error, RetryException) and error.original_traceback and error.__context__ is not None:
+        shown = error.__context__
+    try:
+        again, delay, log_error = _verdict(task, claim, settings.default_retry_method, error)
+    except Exception as wrong:  # a retry method may do anything; nobody can say when to run the task again
+        wrong.__context__ = error
+        again, delay, log_error, shown = "stop", 0.0, True, wrong
+    return Failed(record_of(task, claim, settings, shown, started_at), again, delay, log_error, shown)
+
+
+def _verdict(
+    task: Task[..., Any], claim: Claim, default: RetryMethod, error: BaseException
+) -> tuple[Again, float, bool]:
+    """What becomes of the message, seconds until its next run, and whether to log an error."""
+    asked = error if isinstance(error, RetryException) else None
+    if isinstance(error, TaskCancelled):
+        return "cancel", 0.0, False
+    if asked is None and task.retrying is None:
+        return "auto", 0.0, True
+    if asked is None and not task.retrying.wants(error):  # type: ignore[union-attr]
+        return "stop", 0.0, True
+    log_error = asked is None or asked.log_error
+    if 1 < task.attempts <= claim.attempt:
+        return "stop" if log_error else "drop", 0.0, log_error
+    own = task.retrying and task.retrying.method
+    try:
+        return "retry", pause_before((asked and asked.method) or own or default, claim.attempt), log_error
+    except StopRetry:
+        return "stop" if log_error else "drop", 0.0, log_error
+
+
+def record_of(
+    task: Task[..., Any] | None, claim: Claim, settings: Settings, error: BaseException, started_at: float
+) -> dict[str, Any]:
+    """What is kept of a failed run. Instants are of this machine's clock, until the Runner puts them right."""
+    text, message = "".join(traceback.format_exception(error)), _text_of(error)
+    if task is not None and task.redaction is not None:
+        text, message = (task.redaction.text(one, claim.args, claim.kwargs) for one in (text, message))
+    if not settings.store_tracebacks:
+        text = ""
+    return {
+        "exception": type(error).__qualname__,
+        "message": message,
+        "traceback": text if len(text) <= LONGEST_TRACEBACK else f"...\n{text[-LONGEST_TRACEBACK:]}",
+        "host": HOST,
+        "pid": os.getpid(),
+        "attempt": claim.attempt,
+        "started_at": round(started_at, 3),
+        "failed_at": round(time.time(), 3),
+    }
+
+
+def why_stopped(claim: Claim, error: BaseException) -> BaseException:
+    """What a run that was stopped from outside has failed with."""
+    if claim.stop_asked == "cancelled":
+        return TaskCancelled(f"{claim.name} {claim.id} was cancelled while it ran")
+    return error
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as own:  # a user's __str__ may do anything, and the failure must still be recorded
+        return f"its str() failed with {type(own).__name__}"
