@@ -182,8 +182,8 @@ def _deliveries(story: Story, lives: Lives, supervised: bool) -> Iterator[str]:
         yield f"it was delivered for the {most}. time, of {story.kind.attempts}"
     failed = {end.token for end in story.ends if end.kind == "fail"}
     for start, following in itertools.pairwise(story.starts):
-        # A claim may wait for a while before it starts, so the lease may be older than the run.
-        lease_may_have_ended = following.at - start.at > work.LEASE * 1e9 / 2
+        # A claim may come late and wait before it starts, so the lease is older than the run.
+        lease_may_have_ended = following.at - start.more.get("leased", start.at) > work.LEASE * 1e9 - ROUNDING
         if story.kind.lease > work.LEASE and supervised:
             lease_may_have_ended = False
         explained = start.token in failed or lease_may_have_ended or lives.ended_before(start.pid, following.at)

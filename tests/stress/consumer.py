@@ -33,10 +33,12 @@ class Consumer:
                 time.sleep(0.05)
 
     def lease(self) -> None:
+        leased = time.monotonic_ns()
         items = self._leased.get_data(self.random.randint(1, MOST), get_timeout=0.2)
         for item_id, item in items.items():
             broken = {} if work.is_intact(item["key"], item["payload"]) else {"broken": repr(item["payload"])[:200]}
-            self.history.write("start", "ok", item["key"], id=item_id, token=items.tokens[item_id], **broken)
+            told = {"token": items.tokens[item_id], "leased": leased, **broken}
+            self.history.write("start", "ok", item["key"], id=item_id, **told)
         if items and self.random.random() < 0.3:
             time.sleep(self.random.uniform(0, 0.03))
         for item_id, item in items.items():

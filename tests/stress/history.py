@@ -23,7 +23,7 @@ class Event(NamedTuple):
     Steps and their kinds:
         enqueue, cancel, result: invoke; then ok, fail (it certainly had no effect) or unknown.
         begin: ok. A worker is about to write down that a run begins.
-        start: ok. A run of a task begins, or an item was handed out.
+        start: ok. A run of a task begins, or an item was handed out. It was not leased before the instant `leased`.
         end: ok, or fail when the run raises on purpose.
         take: invoke and ok, around a get that takes items for good.
         accept: ok; Redis said that this ack came from who held the lease.

@@ -35,6 +35,8 @@ POINTS = {
 }
 _NUMBERS = {name: number for number, name in enumerate(POINTS)}
 _DIED, _FLAGS = 64, 128
+#: (id, token) of what this process has claimed -> monotonic ns before which it was not leased.
+LEASED: dict[tuple[str, int], int] = {}
 #: Flags that all processes of a scene see.
 FLAGS = ("stop_producing", "stop_consuming")
 
@@ -93,6 +95,7 @@ def install(board: Board, history: History) -> None:
     _around(rounds.Rounds, "_answer", before=lambda: board.at("round"))
     _around(undertaker.Undertaker, "_unrecorded", after=lambda: board.at("burying"))
     _wrap_starts(history)
+    _wrap_claims()
     _wrap_answers_to_acks(board, history)
     _wrap_failures(board)
     _wrap_firing(board, history)
@@ -128,6 +131,17 @@ def _wrap_starts(history: History) -> None:
         return original(self, task, claim)
 
     Runner._start = starting  # type: ignore[method-assign]
+
+
+def _wrap_claims() -> None:
+    original = rounds.Rounds._claims_in
+
+    def claims_in(self: Any, reply: Any, leased_at: float) -> Any:
+        claims = original(self, reply, leased_at)
+        LEASED.update(dict.fromkeys(((claim.id, claim.token) for claim in claims), int(leased_at * 1e9)))
+        return claims
+
+    rounds.Rounds._claims_in = claims_in  # type: ignore[method-assign]
 
 
 def _wrap_answers_to_acks(board: Board, history: History) -> None:

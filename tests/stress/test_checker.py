@@ -120,6 +120,13 @@ def test_a_further_delivery_needs_a_reason(why: Event) -> None:
 def test_a_run_that_failed_and_a_lease_that_ended_are_reasons() -> None:
     assert broken(*sent(), *run(2, kind="fail"), *run(2.3, 2)) == []
     assert broken(*sent(), *run(2), *run(3.1, 2)) == []
+    assert broken(*sent(), *run(2), *run(2.9, 2)) == ["I4"]
+
+
+def test_a_lease_is_older_than_its_run() -> None:
+    told = [*sent(), *run(2, leased=int(1.4 * SECOND))]
+    assert broken(*told, *run(2.5, 2)) == []
+    assert broken(*told, *run(2.3, 2)) == ["I4"]
 
 
 def test_the_lease_of_a_task_with_time_is_no_reason_while_its_supervisor_lives() -> None:

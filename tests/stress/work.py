@@ -18,7 +18,7 @@ import psutil
 from rpqueue import CURRENT_TASK, App
 from rpqueue.data import Data
 from tests.stress.history import History
-from tests.stress.points import Board
+from tests.stress.points import LEASED, Board
 
 #: Task queue, and the one before it, for what faults send; queue of the schedule's firings; and data queues: leased
 #: items, and items that are taken for good.
@@ -126,10 +126,11 @@ class Runs:
 
     def start(self, key: str, payload: Any) -> None:
         current = CURRENT_TASK
-        broken = {} if is_intact(key, payload) else {"broken": repr(payload)[:200]}
-        self.history.write(
-            "start", "ok", key, id=current.taskid, token=current.token, attempt=current.attempt, **broken
-        )
+        more: dict[str, Any] = {} if is_intact(key, payload) else {"broken": repr(payload)[:200]}
+        leased = LEASED.pop((current.taskid, current.token), None)
+        if leased is not None:
+            more["leased"] = leased
+        self.history.write("start", "ok", key, id=current.taskid, token=current.token, attempt=current.attempt, **more)
 
     def end(self, key: str, kind: str = "ok") -> None:
         self.history.write("end", kind, key, id=CURRENT_TASK.taskid, token=CURRENT_TASK.token)
