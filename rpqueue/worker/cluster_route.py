@@ -60,10 +60,10 @@ class ClusterQueues:
         self._listening = threading.Lock()  # who has it may use them
 
     def queues(self, also: Iterable[str], claiming: bool) -> list[QueueKeys]:
-        """The most urgent queue for a round that claims; else one that has acks, or needs a hand."""
+        """The most urgent queue for a round that claims; else one that has acks, needs a hand, or was in the news."""
         self._catch_up()
         name = self._first() if claiming else None
-        name = name or next(iter(also), None) or self._first_due()
+        name = name or next(iter(also), None) or self._first_due() or self._hinted()
         return [] if name is None else [self._system.keys.tasks(name)]
 
     def learn(self, visited: Sequence[QueueKeys], reply: Round, arrived: float) -> float:
@@ -75,6 +75,16 @@ class ClusterQueues:
         if reply.due:
             self._due[queue.name] = arrived + reply.due - reply.now
         return min(self._due.values(), default=0.0)
+
+    @property
+    def _unseen(self) -> set[str]:
+        """Queues of which nothing is known but that they were in the news; one may have to be promoted to soon."""
+        return self._hints - self._ready
+
+    @property
+    def has_unseen(self) -> bool:
+        """Whether there are queues to look at, also for a worker whose slots are busy."""
+        return bool(self._unseen)
 
     @property
     def is_done(self) -> bool:
@@ -132,6 +142,11 @@ class ClusterQueues:
     def _first_due(self) -> str | None:
         now = time.monotonic()
         return next((name for name, instant in list(self._due.items()) if instant <= now), None)
+
+    def _hinted(self) -> str | None:
+        """One that was in the news; first those of which nothing else is known."""
+        some = self._unseen or self._hints
+        return random.choice(list(some)) if some else None
 
     def _mine(self, tag: bytes) -> str | None:
         """The name of a queue in the news, if it is one of this worker's."""

@@ -146,9 +146,9 @@ class Fetcher:
             if (self._buffer or self.rounds.is_under_way) and now - self._last_pop > budget:
                 self._release_buffer()
                 self.appetite.misjudged()
-            hand_needed = self.rounds.due and now >= self.rounds.due and self._idle < self.slots
-            unseen = now - self.rounds.last > 1.0 and self._idle < self.slots
-            if self.rounds.has_late_acks(budget) or hand_needed or unseen:
+            hand_needed = self.rounds.due and now >= self.rounds.due
+            unseen = now - self.rounds.last > 1.0 or self.route.has_unseen
+            if self.rounds.has_late_acks(budget) or (self._idle < self.slots and (hand_needed or unseen)):
                 self._round(0)
         finally:
             self._turn.release()

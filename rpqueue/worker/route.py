@@ -45,6 +45,10 @@ class Route(Protocol):
     def is_done(self) -> bool:
         """Whether the last round saw to all queues that may have something."""
 
+    @property
+    def has_unseen(self) -> bool:
+        """Whether a round that claims nothing should look at queues, to learn when they need a hand."""
+
     def likely(self) -> list[QueueKeys]:
         """The queues that an idle worker may soon be woken for."""
 
@@ -62,6 +66,7 @@ class ByLists:
     """What the routes have in common that know of work by the index, and wait on lists for tokens."""
 
     indexed = is_done = True
+    has_unseen = False
 
     def wake_keys(self) -> list[bytes]:
         """The lists on which an idle worker waits."""

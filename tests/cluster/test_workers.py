@@ -157,6 +157,21 @@ def test_delayed_calls_run_when_they_are_due(bench: Bench, queues: list[str]) ->
     assert bench.labels()[1:] == [f"later {n}" for n in range(6)]
 
 
+def test_a_worker_whose_slots_are_busy_promotes_what_is_delayed_meanwhile(bench: Bench, queues: list[str]) -> None:
+    hold, note = bench.task("hold"), bench.task("note")
+    hold.execute("held", _queue=queues[0])
+    bench.start()
+    bench.until_noted("start", "held")
+    ready = [bench.app.task_keys(queue).ready for queue in queues]
+    for queue in queues:
+        note.execute(queue, delay=0.2, _queue=queue)
+    wait_until(lambda: [bench.client.llen(key) for key in ready] == [1] * 6, SOON)
+    note.execute("last", delay=0.2, _queue=queues[0])  # where something is ready, too
+    wait_until(lambda: bench.client.llen(ready[0]) == 2, 4.0)
+    bench.go("held")
+    bench.until_noted("ran", number=7)
+
+
 def test_failures_are_retried_and_then_dead_letters_that_can_be_redriven(bench: Bench, queues: list[str]) -> None:
     boom = bench.task("boom", vis_timeout=30, attempts=3, retry_delay=0.05, use_dead=True)
     bench.start()

@@ -84,7 +84,8 @@ if before then
 else
   -- The round before got its answer. Begins with a freeing write, so that any round works at maxmemory.
   redis.call('DEL', memo)
-  if not indexed then redis.call('DEL', queues[1].q.wake) end -- who works here needs no token; see leave()
+  -- Who works here needs no token; see leave().
+  if not indexed and wanted > 0 then redis.call('DEL', queues[1].q.wake) end
   local changed = false
   for n, queue in ipairs(queues) do
     changed = try(n, tend, n, queue) or changed

@@ -16,8 +16,10 @@ local function wake(list, token, tell)
 end
 
 -- Wake a worker of all queues, by the app's list, and one of this queue. On Cluster no script of a queue can reach the app's
--- list, `app_wake` is nil, and all are told.
+-- list, `app_wake` is nil, and all are told: also while a token lies there, for what is due later is promoted by those who are
+-- too busy to take it.
 local function wake_workers(q, name, app_wake)
   if app_wake then wake(app_wake, name) end
-  wake(q.wake, name, not app_wake)
+  wake(q.wake, name)
+  if not app_wake then tell_workers(q.wake) end
 end
