@@ -16,6 +16,7 @@ from .tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
     from .aio import Aio
 
@@ -47,6 +48,10 @@ class App(Declaring, Calling, Queues, Flushing):
         processes: int = 1,
         wait_per_thread: float = 1,
         module: str | None = None,
+        pool: str = "threads",
+        max_tasks: int | None = None,
+        max_age: float | timedelta | None = None,
+        max_memory: int | None = None,
     ) -> None:
         """
         Run tasks until told to stop: by ``SHOULD_QUIT[0] = 1``, SIGTERM, SIGINT or SIGUSR1.
@@ -57,10 +62,26 @@ class App(Declaring, Calling, Queues, Flushing):
             processes: worker processes; 1 or greater.
             wait_per_thread: seconds per thread that running tasks get to end when told to stop.
             module: imported in each process first; it declares the tasks.
+            pool: where tasks run that do not say: "threads", "asyncio", "processes" (reused children), "fork" (one for
+                each run), or "sync", one at a time in the main thread of each process.
+            max_tasks: runs after which a process is replaced, between two runs; None: however many.
+            max_age: seconds after which it is; None: however old it is.
+            max_memory: bytes by which it may grow after its first run; None: however much.
         """
         from .worker import execute_tasks
 
-        execute_tasks(self, queues, threads_per_process, processes, wait_per_thread, module)
+        execute_tasks(
+            self,
+            queues,
+            threads_per_process,
+            processes,
+            wait_per_thread,
+            module,
+            pool=pool,
+            max_tasks=max_tasks,
+            max_age=max_age,
+            max_memory=max_memory,
+        )
 
     def execute_task_threads(
         self,
@@ -68,11 +89,25 @@ class App(Declaring, Calling, Queues, Flushing):
         threads: int = 1,
         wait_per_thread: float = 1,
         module: str | None = None,
+        pool: str = "threads",
+        max_tasks: int | None = None,
+        max_age: float | timedelta | None = None,
+        max_memory: int | None = None,
     ) -> None:
         """Run tasks in this process alone, without a supervisor, until told to stop. See `execute_tasks`."""
         from .worker import execute_task_threads
 
-        execute_task_threads(self, queues, threads, wait_per_thread, module)
+        execute_task_threads(
+            self,
+            queues,
+            threads,
+            wait_per_thread,
+            module,
+            pool=pool,
+            max_tasks=max_tasks,
+            max_age=max_age,
+            max_memory=max_memory,
+        )
 
     def __reduce__(self) -> Any:
         raise TypeError("an App cannot be pickled; import the module that makes it in the other process")

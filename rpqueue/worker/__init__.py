@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 from .. import messages
@@ -18,6 +19,7 @@ from ..keys import name_text
 from ..system import System
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
+from .pools import pooling_of
 from .service import Duties
 from .signals import Orders
 from .supervisor import Supervisor
@@ -35,11 +37,16 @@ def execute_tasks(
     processes: int = 1,
     wait_per_thread: float = 1,
     module: str | None = None,
+    pool: str = "threads",
+    max_tasks: int | None = None,
+    max_age: float | timedelta | None = None,
+    max_memory: int | None = None,
 ) -> None:
     """Run tasks in worker processes under a supervisor. See `App.execute_tasks`."""
     names = _names(queues)
     threads = _count(threads_per_process, "threads_per_process")
     wait = messages.seconds(wait_per_thread, "wait_per_thread") * threads
+    pooling = pooling_of(pool, max_tasks, max_age, max_memory, threads)
     if not hasattr(os, "fork"):
         raise RefusedInput("execute_tasks: expected a system with fork(), as Linux and macOS are")
     _begin(system)
@@ -47,7 +54,7 @@ def execute_tasks(
     import_module(system, module)
     _check_signing(system)
     try:
-        Supervisor(system, names, threads, number, wait).run()
+        Supervisor(system, names, threads, number, wait, pooling).run()
     finally:
         system.settings.execute_tasks = False
 
@@ -58,18 +65,23 @@ def execute_task_threads(
     threads: int = 1,
     wait_per_thread: float = 1,
     module: str | None = None,
+    pool: str = "threads",
+    max_tasks: int | None = None,
+    max_age: float | timedelta | None = None,
+    max_memory: int | None = None,
 ) -> None:
     """Run tasks in threads of this process. See `App.execute_task_threads`."""
     names = _names(queues)
     slots = _count(threads, "threads")
     wait = messages.seconds(wait_per_thread, "wait_per_thread") * slots
+    pooling = pooling_of(pool, max_tasks, max_age, max_memory, slots)
     _begin(system)
     import_module(system, module)
     _check_signing(system)
     orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
     put_back = orders.listen()
     ledger = Ledger()
-    worker = Worker(system, names, slots, wait, ledger, orders)
+    worker = Worker(system, names, slots, wait, ledger, orders, pooling)
     broker, alive = system.broker.prompt(), {os.getpid(): time.monotonic()}
     presence = Presence(system, broker, names, slots, lambda: alive)
     duties = Duties(Heartbeat(system, broker, lambda: [ledger]), presence)

@@ -23,6 +23,7 @@ from ..errors import RedisError
 from ..system import System
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
+from .pools import Pooling
 from .service import Duties
 from .signals import Orders, print_stacks
 from .undertaker import Undertaker
@@ -67,6 +68,7 @@ class Supervisor:
         threads: slots of each process.
         processes: how many.
         wait: seconds that running tasks get to end when told to stop.
+        pooling: where they run.
     """
 
     def __init__(
@@ -76,11 +78,13 @@ class Supervisor:
         threads: int,
         processes: int,
         wait: float,
+        pooling: Pooling = Pooling(),  # noqa: B008, frozen
     ) -> None:
         self.system = system
         self.queues = queues
         self.threads = threads
         self.wait = wait
+        self.pooling = pooling
         self.children = [Child(number) for number in range(processes)]
         self.orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
         self.broker = system.broker.prompt()
@@ -149,7 +153,7 @@ class Supervisor:
             orders.listen(interrupt=False)
             if settings.after_fork is not None:
                 settings.after_fork()
-            Worker(self.system, self.queues, self.threads, self.wait, ledger, orders).run()
+            Worker(self.system, self.queues, self.threads, self.wait, ledger, orders, self.pooling).run()
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1

@@ -21,6 +21,7 @@ from .announcer import Announcer
 from .fetcher import Fetcher
 from .ledger import Ledger, Stage
 from .patience import Patience, Stopped
+from .pools import Pooling
 from .pools.asyncio import Coroutines
 from .pools.threads import Threads
 from .recurrer import Recurrer
@@ -59,14 +60,23 @@ class Worker:
         wait: seconds that running tasks get to end when told to stop.
         ledger: shared with the supervisor.
         orders: says when to stop.
+        pooling: where tasks run.
     """
 
     def __init__(
-        self, system: System, queues: Sequence[str] | None, threads: int, wait: float, ledger: Ledger, orders: Orders
+        self,
+        system: System,
+        queues: Sequence[str] | None,
+        threads: int,
+        wait: float,
+        ledger: Ledger,
+        orders: Orders,
+        pooling: Pooling = Pooling(),  # noqa: B008, frozen
     ) -> None:
         self.system = system
         self.queues = None if queues is None else list(queues)
         self.wait = wait
+        self.pooling = pooling
         self.ledger = ledger
         self.orders = orders
         self.phase = Phase.NEW
