@@ -47,7 +47,8 @@ def nodes(broker: Broker) -> Iterator[Node]:
 
         def ask(*words: str, place: Any = place) -> Any:
             try:
-                return client.execute_command(*words, target_nodes=place)
+                # Not by the client for all nodes: it makes something else of the cursor of a SCAN.
+                return client.get_redis_connection(place).execute_command(*words)
             except Exception as error:
                 raise RedisError(str(error)) from error
 

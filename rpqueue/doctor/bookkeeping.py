@@ -16,7 +16,7 @@ from ..errors import RedisError
 from ..keys import QueueKeys
 from ..protocol import checkups
 from ..protocol.checkups import PLACES, Census, Place
-from ..protocol.moves import Index
+from ..protocol.moves import Index, enlist
 from .findings import Finding, note, ok, problem, warning
 from .keyspace import Kind
 
@@ -67,11 +67,12 @@ class Bookkeeper:
         app = self.app
         keys = app.task_keys(name) if kind == "tasks" else app.data_keys(name)
         census = app.broker.execute(checkups.census(keys, app.index if kind == "tasks" else app.data_index))
+        if app.broker.is_cluster:  # where no script of a queue reaches the list of all
+            census = census._replace(priority=app.broker.execute(checkups.listed_at(keys)))
         books = Books(name, kind, census)
         if not self.quick:
             self._look_through(keys, books)
-        if not app.broker.is_cluster:
-            self._check_index(keys, books)
+        self._check_index(keys, books)
         return books
 
     # Messages.
@@ -164,13 +165,11 @@ class Bookkeeper:
         if books.census.is_empty:
             return
         books.unlisted = books.census.priority is None
-        if books.kind == "tasks":
+        index = self.app.index if books.kind == "tasks" else ()
+        if index:
             books.index = _denied(books.census)
-            if self.mends and (books.index or books.unlisted):
-                self.app.broker.execute(checkups.relist(keys, self.app.index))
-                books.mended = True
-        elif books.unlisted and self.mends:
-            self.app.broker.execute(checkups.list_data(self.app.keys.app, books.name))
+        if self.mends and (books.index or books.unlisted):
+            self.app.broker.execute(checkups.relist(keys, index) if index else enlist(keys))
             books.mended = True
 
 

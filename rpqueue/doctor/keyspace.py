@@ -34,6 +34,9 @@ QUEUE_TYPES = {
     "wake": "list",
     "memo": "string",
     "outcome": "string",
+    "asked": "string",
+    "progress": "string",
+    "checkpoint": "string",
 }
 APP_TYPES = {
     "queues": "zset",
@@ -51,6 +54,7 @@ LOCK_TYPES = {"lock": "string"}
 #: Keys that one call asks about.
 _CHUNK = 500
 _KEY = re.compile(rb"\{(?:(tasks|data|lock):([^{}]*)|(app))\}:([a-z_]+)(?::.*)?", re.DOTALL)
+_TAG = re.compile(rb"^[^{]*\{([^}]+)\}")
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 
 
@@ -71,21 +75,30 @@ def walk(app: App, nodes: list[Node]) -> Walk:
     found = Walk()
     stem = app.keys.app.stem.partition(b"{")[0]
     pattern = re.sub(rb"[*?\[\]^\\]", rb"\\\g<0>", stem) + b"*"
-    size = 1 if app.broker.is_cluster else _CHUNK
     for node in nodes:
         cursor = "0"
         while True:
             position, keys = node.ask("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
             cursor = position.decode() if isinstance(position, bytes) else str(position)
             keys = [key if isinstance(key, bytes) else key.encode() for key in keys]
-            for at in range(0, len(keys), size):
-                some_keys = keys[at : at + size]
+            for some_keys in _portions(keys, of_one_slot=app.broker.is_cluster):
                 holdings = app.broker.execute(checkups.kinds(some_keys))
                 for key, held in zip(some_keys, holdings, strict=True):
                     _see(found, key, key[len(stem) :], held)
             if cursor == "0":
                 break
     return found
+
+
+def _portions(keys: list[bytes], *, of_one_slot: bool) -> Iterator[list[bytes]]:
+    """Keys as calls may ask about them."""
+    together: dict[bytes, list[bytes]] = {}
+    for key in keys:
+        tag = _TAG.search(key) if of_one_slot else None
+        together.setdefault((tag[1] if tag else key) if of_one_slot else b"", []).append(key)
+    for some_keys in together.values():
+        for at in range(0, len(some_keys), _CHUNK):
+            yield some_keys[at : at + _CHUNK]
 
 
 def _see(found: Walk, key: bytes, rest: bytes, held: checkups.Held) -> None:

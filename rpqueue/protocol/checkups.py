@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..keys import AppKeys, QueueKeys, text_of, wire
+from ..keys import QueueKeys, text_of, wire
 from . import scripts
 from .moves import Index
 from .operation import Operation, Word, command
@@ -124,7 +124,7 @@ class Held(NamedTuple):
 
 
 def kinds(keys: Sequence[bytes]) -> Operation[list[Held]]:
-    """What these keys hold; on Cluster it may be asked of one only."""
+    """What these keys hold; on Cluster it may be asked of one slot only."""
 
     def read(reply: list[Any]) -> list[Held]:
         return [Held(kind.decode(), int(ttl)) for kind, ttl in reply]
@@ -132,9 +132,9 @@ def kinds(keys: Sequence[bytes]) -> Operation[list[Held]]:
     return Operation(scripts.load("kinds"), keys, (), read)
 
 
-def list_data(app: AppKeys, name: str) -> Operation[int]:
-    """List a data queue."""
-    return command(int, "ZADD", app.data_queues, 0, wire(name))
+def listed_at(keys: QueueKeys) -> Operation[float | None]:
+    """The score under which a queue is listed: its priority, 0 of a data queue. None: it is not listed."""
+    return command(lambda reply: None if reply is None else float(reply), "ZSCORE", keys.listed_in, wire(keys.name))
 
 
 def memory(key: bytes) -> Operation[int]:

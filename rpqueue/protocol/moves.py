@@ -90,9 +90,13 @@ def enqueue(
 def listed(operation: Operation[T], keys: QueueKeys, index: Index) -> Operation[T]:
     """An operation that may bring the first message of a queue. Without *index*, the queue is listed before."""
     if not index:
-        score = "0" if keys.is_data else "inf"
-        operation.before = command(as_is, "ZADD", keys.listed_in, "NX", score, keys.name)
+        operation.before = enlist(keys)
     return operation
+
+
+def enlist(keys: QueueKeys) -> Operation[int]:
+    """List a queue, at the end of all if it is not listed yet."""
+    return command(as_is, "ZADD", keys.listed_in, "NX", "0" if keys.is_data else "inf", keys.name)
 
 
 def ack(keys: QueueKeys, leases: Iterable[Lease]) -> Operation[list[str]]:

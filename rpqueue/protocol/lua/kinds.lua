@@ -1,6 +1,6 @@
 -- What some keys hold, and for how long. Writes nothing.
 --
--- KEYS[1..n]  keys    any    on Cluster one
+-- KEYS[1..n]  keys    any    on Cluster those of one slot
 -- Returns {type, ttl} for each in order: the type is Redis's word, 'none' when the key is gone; ttl in ms, -1 when it has none.
 -- O(keys).
 local answers = {}
