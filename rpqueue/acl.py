@@ -19,7 +19,16 @@ Role = Literal["producer", "worker", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 #: Scripts that a producer sends: enqueue calls, put items, wait, fetch results, cancel, lock.
-_OF_PRODUCERS = {"enqueue", "enqueue_ready", "states", "cancel", "lock_acquire", "lock_release", "lock_refresh"}
+_OF_PRODUCERS = {
+    "enqueue",
+    "enqueue_ready",
+    "states",
+    "cancel",
+    "noted",
+    "lock_acquire",
+    "lock_release",
+    "lock_refresh",
+}
 #: Scripts that only an admin sends, who looks at everything, and redrives, purges and clears.
 _OF_ADMINS = {
     "adopt",

@@ -173,10 +173,13 @@ class RetryException(RpqueueError):
     """
 
     def __init__(self, method: Any = None, original_traceback: bool = False, log_error: bool = True) -> None:
-        super().__init__("run it again")
+        super().__init__(method, original_traceback, log_error)  # so that it can be pickled
         self.method = method
         self.original_traceback = original_traceback
         self.log_error = log_error
+
+    def __str__(self) -> str:
+        return "the task asked to be run again"
 
 
 class NoCurrentTask(RpqueueError, RuntimeError):

@@ -13,8 +13,7 @@ from .. import messages
 from ..current import RunningTask
 from ..errors import NewerMessage, RpqueueError, Undecodable
 from ..middleware import Failure
-from ..protocol import moves
-from ..protocol.operation import as_is, command
+from ..protocol import moves, runs
 from ..running import enter, leave
 from ..system import System
 from ..tasks import Task
@@ -153,7 +152,9 @@ class Runner:
 
     def _forget_checkpoint(self, claim: Claim) -> None:
         if claim.has_checkpoint:
-            self.patience.say(command(as_is, "DEL", claim.keys.checkpoint(claim.id)), None)
+            self.patience.say(
+                runs.note(claim.keys, claim.keys.checkpoint(claim.id), claim.id, claim.token, b"", 0), False
+            )
 
     def _signed(self, claim: Claim, outcome: bytes) -> bytes:
         signer = self.system.signer
@@ -163,6 +164,8 @@ class Runner:
         now = self.fetcher.now()
         failed.record.update(started_at=round(now - seconds, 3), failed_at=round(now, 3))
         keep_for, outcome = self._outcome_of(task, claim, failed)
+        if failed.again in ("drop", "cancel"):
+            self._forget_checkpoint(claim)
         state = self.patience.say(
             moves.fail(
                 claim.keys,
@@ -178,8 +181,6 @@ class Runner:
             "kept",
         )
         self.fetcher.dropped(claim)
-        if state in ("dropped", "cancelled"):
-            self._forget_checkpoint(claim)
         failure = Failure(failed.record, failed.error, state, failed.log_error)
         self._log_failure(task, claim, failure, seconds)
         self._tell_failure(task, claim, failure)

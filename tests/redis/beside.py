@@ -143,7 +143,8 @@ class EngineBesideModel(RuleBasedStateMachine):
         for told in self.broker.execute(moves.whereabouts(self.queue(model.name), ids)):
             message, outcome = model.messages.get(told.id), model.outcomes.get(told.id, b"")
             reason, error = model.errors.get(told.id, ("", ""))
-            assert (told.outcome, told.reason, told.error.decode()) == (outcome, reason, error)
+            records = b"\n".join([told.error, *told.earlier]).decode()
+            assert (told.outcome, told.reason, records) == (outcome, reason, error)
             if message is None:
                 assert str(told.state) == (outcome.decode()[10:-2] or "None")
                 continue

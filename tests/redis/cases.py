@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from rpqueue.protocol import data, locks, moves, schedules, views, workers
+from rpqueue.protocol import data, locks, moves, runs, schedules, views, workers
 from rpqueue.protocol.cycle import Finished, cycle
 from rpqueue.protocol.moves import Rules
 from rpqueue.protocol.operation import Operation, Stamp
@@ -72,6 +72,9 @@ CHANGES: dict[str, Case] = {
             queue.keys, queue.index_keys, [("held", 1, "unstarted"), ("again", 2, "crashed")], RULES
         )
     ),
+    "note": Case(
+        lambda queue: runs.note(queue.keys, queue.keys.progress("held"), "held", 1, b"0.5", 60), instants=True
+    ),
     "park": Case(lambda queue: moves.park(queue.keys, [("held", 1, "task")]), reply=False),
     "unpark": Case(lambda queue: moves.unpark(queue.keys, queue.index_keys, ["parked"]), reply=False),
     "cancel": Case(lambda queue: moves.cancel(queue.keys, "ready", 60)),
@@ -106,6 +109,7 @@ ITEM_CHANGES: dict[str, Case] = {
 #: Scripts that change nothing, however often they are sent.
 QUESTIONS = {
     *{"audit", "census", "find", "kinds", "oldest", "page", "parked", "progress", "sizes", "states", "unfinished"},
+    *{"noted", "asked_to_stop"},
 }
 #: Why a script is not tried here.
 ELSEWHERE = {

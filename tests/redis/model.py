@@ -75,7 +75,7 @@ class Model:
     dead: Instants = field(default_factory=dict)
     lost: Instants = field(default_factory=dict)
     failed: Instants = field(default_factory=dict)
-    errors: dict[str, tuple[str, str]] = field(default_factory=dict)  #: reason and JSON
+    errors: dict[str, tuple[str, str]] = field(default_factory=dict)  #: reason, and records as JSON
     outcomes: dict[str, bytes] = field(default_factory=dict)
     stats: Counter[str] = field(default_factory=Counter)
     tokens: dict[str, int] = field(default_factory=dict)  #: id -> the last that was handed out, also of ids long gone
@@ -182,10 +182,15 @@ class Model:
         if not self.holds(id, token):
             self.stats["stale"] += 1
             return "stale"
-        self.errors[id] = (reason, error)
+        self.errors[id] = (reason, self.recorded(id, error))
         self.messages[id].failures += 1
         self.stats["errors"] += 1
         return self.end_lease(id, reason, keep, delay)
+
+    def recorded(self, id: str, error: str) -> str:
+        """Records of failures, newest first, ten at most; a failure without one leaves those of before."""
+        _, before = self.errors.get(id, ("", ""))
+        return "\n".join([one for one in (error, *before.split("\n")) if one][:10])
 
     def release(self, leases: Sequence[tuple[str, int | str, str]], delay: int, keep: int) -> dict[str, str]:
         went = {}

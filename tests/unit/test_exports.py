@@ -127,7 +127,7 @@ def test_all_lists_what_is_public_and_no_setting() -> None:
 
 
 def typing_names() -> set[str]:
-    return {"Any", "Callable", "MutableMapping"}
+    return {"Any", "Callable", "MutableMapping", "RetryMethod"}
 
 
 def test_every_setting_is_annotated_where_users_assign_it() -> None:

@@ -187,14 +187,18 @@ def table(title: str) -> dict[str, str]:
     return rows
 
 
+#: Kinds of keys that are kept beside a message for a time.
+NOTES = {"asked", "progress", "checkpoint"}
+
+
 def test_lasting_kinds_are_those_whose_ttl_is_never() -> None:
     documented = {**table("of a queue "), **table("of an app ")}
     lasting = {kind for kind, ttl in documented.items() if ttl == "never"}
     assert lasting == LASTING_KINDS
     assert len(lasting) == 19
-    assert documented.keys() - lasting == {"wake", "memo", "outcome", "lock"}
+    assert documented.keys() - lasting == {"wake", "memo", "outcome", "lock", *NOTES}
 
 
 def test_every_kind_of_key_is_documented() -> None:
-    assert {*QUEUE_KINDS, "schedules", "wake", "memo", "outcome", "lock"} == table("of a queue ").keys()
+    assert {*QUEUE_KINDS, *NOTES, "schedules", "wake", "memo", "outcome", "lock"} == table("of a queue ").keys()
     assert {*AppKeys._fields, "memo"} - {"stem"} == table("of an app ").keys()

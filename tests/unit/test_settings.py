@@ -15,6 +15,7 @@ import pytest
 import rpqueue
 from rpqueue.errors import SettingError
 from rpqueue.messages import MAX_MESSAGE_BYTES
+from rpqueue.retry import fixed
 from rpqueue.settings import Flag, Setting, Settings
 from rpqueue.signing import Secrets
 
@@ -39,6 +40,12 @@ TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
     "WORKER_TTL": (15.0, 0.1, 0.1, [0, 0.09, -1, math.nan, None, "15"]),
     "POISON_CRASHES": (3, 0, 0, [-1, 0.5, None, False]),
     "KEEP_FAILED": (1000, 0, 0, [-1, None]),
+    "KEEP_EXECUTIONS": (10, 1, 1, [0, -1, None, 1.5]),
+    "STORE_TRACEBACKS": (True, 0, False, []),
+    "KEEP_CHECKPOINTS": (604_800.0, timedelta(days=1), 86_400.0, [0, None, math.inf]),
+    "DEFAULT_RETRY_METHOD": (fixed(60, 3), len, len, [None, 3, (len,), (1, 2)]),
+    "MIDDLEWARE": ([], (1,), [1], [None, "x"]),
+    "CHILD_CONTEXT_MANAGERS": ([], [print], [print], [None, print]),
     "MAX_MESSAGE_BYTES": (MAX_MESSAGE_BYTES, 0, 0, [-1, 1e6, None]),
     "CLAIM_AHEAD": (0.005, 0, 0.0, [-0.1, None, math.inf]),
     "ASYNC_SLOTS": (100, 1, 1, [0, None, 10.0]),
@@ -180,7 +187,8 @@ def test_a_snapshot_holds_the_plain_values_and_makes_equal_settings() -> None:
 
 
 def test_a_snapshot_leaves_out_what_belongs_to_its_process() -> None:
-    assert TABLE.keys() - Settings().snapshot().keys() == {"SHOULD_QUIT", "REGISTRY", "AFTER_FORK", "EXECUTE_TASKS"}
+    own = {"SHOULD_QUIT", "REGISTRY", "AFTER_FORK", "EXECUTE_TASKS", "MIDDLEWARE", "CHILD_CONTEXT_MANAGERS"}
+    assert TABLE.keys() - Settings().snapshot().keys() == own
 
 
 def test_a_snapshot_does_not_change_with_its_settings() -> None:
