@@ -190,7 +190,7 @@ def current_task() -> RunningTask:
     task = None if run is None else getattr(run, "task", None)
     if run is None or task is None:
         raise NoCurrentTask("current_task(): expected to be called while a worker runs a task, got no run")
-    return RunningTask(run, task)
+    return run.seen_as(run, task)
 
 
 def current_tasks() -> list[RunningTask]:

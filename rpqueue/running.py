@@ -6,6 +6,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from .current import RunningTask
     from .keys import QueueKeys
 
 
@@ -27,6 +28,10 @@ class Run(Protocol):
     @property
     def keys(self) -> QueueKeys:
         """The keys of its queue."""
+
+    @property
+    def seen_as(self) -> type[RunningTask]:
+        """What the task's own code sees of it."""
 
     def move_deadline(self, deadline: float) -> None:
         """Have the lease be kept up to another instant, epoch seconds."""

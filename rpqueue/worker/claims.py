@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..current import RunningTask
 from ..errors import BadSignature, RpqueueError, Undecodable
 from ..keys import QueueKeys
 from ..messages import PLAIN_LENGTH, PLAIN_START, Flags, Headers, decode_call, decode_each
@@ -67,6 +68,9 @@ class Claim:
         self.stop_asked = ""  #: "cancelled" or "lost" once its run is to stop
         self.has_checkpoint = False
 
+    #: What the task's own code sees of it.
+    seen_as: type[RunningTask] = RunningTask
+
     @property
     def taskid(self) -> str:
         """The id, as tasks see it."""
@@ -99,7 +103,9 @@ class Claim:
         return self.deadline > 0
 
 
-def decode(claimed: list[Claimed], now: float, limit: int, signer: Signer = NO_KEYS) -> list[Claim]:
+def decode(
+    claimed: list[Claimed], now: float, limit: int, signer: Signer = NO_KEYS, kind: type[Claim] = Claim
+) -> list[Claim]:
     """
     Claims of what a round brought.
 
@@ -108,12 +114,13 @@ def decode(claimed: list[Claimed], now: float, limit: int, signer: Signer = NO_K
         now: of the round, epoch seconds by Redis's clock.
         limit: most bytes of a body; 0: no limit.
         signer: checks signatures, before anything of a body is decoded.
+        kind: of the claims.
     """
     claims, bodies, headers, checks = [], [], Headers(), bool(signer)
     start, at, plain = PLAIN_START, len(PLAIN_START), PLAIN_LENGTH
     for some in claimed:
         for message_id, token, message, tries in some.rows():
-            claim = Claim(some.keys, message_id.decode(), token, tries + 1)
+            claim = kind(some.keys, message_id.decode(), token, tries + 1)
             header, _, body = message.partition(b"|")
             if len(header) != plain or not header.startswith(start) or not header[at:].isdigit():
                 try:

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .. import messages
-from ..current import RunningTask
 from ..errors import RetryException, StopRetry, TaskCancelled
 from ..protocol.moves import Again
 from ..retry import RetryMethod, pause_before
@@ -73,7 +72,7 @@ async def perform_async(task: Task[..., Any], claim: Claim, settings: Settings) 
 @contextlib.contextmanager
 def surroundings(task: Task[..., Any], claim: Claim, settings: Settings) -> Iterator[Any]:
     """All that is entered around a run; gives what calls the function, with ``(function, args, kwargs)``."""
-    run = RunningTask(claim, task)
+    run = claim.seen_as(claim, task)
     with contextlib.ExitStack() as stack:
         for make in settings.child_context_managers:
             stack.enter_context(make())

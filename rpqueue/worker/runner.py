@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from .. import messages
-from ..current import RunningTask
 from ..errors import NewerMessage, RpqueueError, Undecodable
 from ..middleware import Failure
 from ..protocol import moves, runs
@@ -22,6 +21,7 @@ from .fetcher import Fetcher
 from .ledger import Stage
 from .patience import Patience
 from .performing import HOST, Ending, Failed, failed, perform, perform_async, why_stopped
+from .telling import Telling, fields
 
 log = logging.getLogger("rpqueue.task")
 
@@ -50,7 +50,7 @@ class Runner:
         self.patience = patience
         self._ledger = fetcher.ledger
         self._registry: dict[str, Task[..., Any]] = system.settings.registry
-        self._success_level = system.settings.success_log_level
+        self.telling = Telling(system.settings)
         #: Where a task runs that does not run in the thread that claimed it; None: it does.
         self.place_of: Callable[[Task[..., Any]], Place | None] = lambda task: None
 
@@ -137,14 +137,13 @@ class Runner:
 
     def _succeeded(self, task: Task[..., Any], claim: Claim, result: bytes | None, seconds: float) -> None:
         if self._tells(task, claim):
-            self._tell("on_success", task, claim, seconds)
+            self.telling.succeeds(task, claim, seconds)
             self._forget_checkpoint(claim)
         if result is not None:
             claim.keep_for = task.save_results
             claim.outcome = self._signed(claim, b'{"state":"done","result":%s}' % result)
         self.fetcher.ended(claim)
-        if log.isEnabledFor(self._success_level):
-            log.log(self._success_level, "task finished", extra=_fields(claim, seconds))
+        self.telling.succeeded(task, claim, seconds)
 
     def _tells(self, task: Task[..., Any], claim: Claim) -> bool:
         """Whether the end of a run is news for somebody beside Redis."""
@@ -182,8 +181,7 @@ class Runner:
         )
         self.fetcher.dropped(claim)
         failure = Failure(failed.record, failed.error, state, failed.log_error)
-        self._log_failure(task, claim, failure, seconds)
-        self._tell_failure(task, claim, failure)
+        self.telling.failed(task, claim, failure, seconds)
 
     def _delay(self, task: Task[..., Any], claim: Claim, failed: Failed, now: float) -> float:
         if failed.again != "auto":
@@ -199,38 +197,6 @@ class Runner:
             return task.save_results, self._signed(claim, b'{"state":"failed","error":%s}' % record)
         return 0.0, b""
 
-    def _log_failure(self, task: Task[..., Any], claim: Claim, failure: Failure, seconds: float) -> None:
-        fields = {**_fields(claim, seconds), "verdict": failure.state}
-        if failure.state == "cancelled":
-            log.warning("task cancelled", extra=fields)
-            return
-        level = logging.ERROR if failure.log_error else logging.WARNING
-        if task.redaction is None and failure.error is not None:
-            # The user's function raised; that it did is the user's to see, at every log level.
-            log.log(level, "task failed", exc_info=failure.error, extra=fields)
-        else:
-            # Not the exception itself: it holds on to the frames, and they to the arguments.
-            log.log(level, "task failed", extra={**fields, "traceback": failure.record["traceback"]})
-
-    def _tell_failure(self, task: Task[..., Any], claim: Claim, failure: Failure) -> None:
-        if failure.state == "cancelled":
-            return
-        self._tell("on_failure", task, claim, failure)
-        self._tell("on_dead" if failure.is_final else "on_retry", task, claim, failure)
-        if failure.is_final and task.runner_class:
-            try:
-                task.runner_class(RunningTask(claim, task)).on_permanent_error(failure)
-            except Exception:
-                log.exception("on_permanent_error failed", extra=_fields(claim))
-
-    def _tell(self, event: str, task: Task[..., Any], claim: Claim, what: Any) -> None:
-        """Call a method of all middleware. What it raises changes nothing."""
-        for one in self.settings.middleware:
-            try:
-                getattr(one, event)(RunningTask(claim, task), what)
-            except Exception:
-                log.exception("middleware failed: %s", event, extra={**_fields(claim), "middleware": repr(one)})
-
     def _quarantine(self, claim: Claim, error: RpqueueError) -> None:
         record = json.dumps({"exception": type(error).__name__, "message": str(error), "host": HOST}).encode()
         lease = (claim.id, claim.token)
@@ -242,7 +208,7 @@ class Runner:
         )
         self.fetcher.dropped(claim)
         log.error(
-            "message cannot be decoded; it is in the dead-letter queue", extra={**_fields(claim), "error": str(error)}
+            "message cannot be decoded; it is in the dead-letter queue", extra={**fields(claim), "error": str(error)}
         )
 
     def _park(self, claim: Claim, why: str) -> None:
@@ -251,16 +217,4 @@ class Runner:
             return
         self.patience.say(moves.park(claim.keys, [(claim.id, claim.token, claim.name)]), [])
         self.fetcher.dropped(claim)
-        log.warning(why, extra=_fields(claim))
-
-
-def _fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "task": claim.name,
-        "task_id": claim.id,
-        "queue": claim.keys.name,
-        "attempt": claim.attempt,
-    }
-    if seconds is not None:
-        fields["seconds"] = round(seconds, 6)
-    return fields
+        log.warning(why, extra=fields(claim))

@@ -1,0 +1,82 @@
+"""Telling: what middleware, a task's own runner and the log hear of the end of a run."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ..middleware import Failure
+from ..settings import Settings
+from ..tasks import Task
+from .claims import Claim
+
+log = logging.getLogger("rpqueue.task")
+
+
+class Telling:
+    """
+    Tells what came of runs. What it calls may raise anything, which is logged and changes nothing.
+
+    Args:
+        settings: for MIDDLEWARE and SUCCESS_LOG_LEVEL.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._success_level = settings.success_log_level
+
+    def succeeds(self, task: Task[..., Any], claim: Claim, seconds: float) -> None:
+        """A run came to its end, and Redis is about to hear of it."""
+        self._tell("on_success", task, claim, seconds)
+
+    def succeeded(self, task: Task[..., Any], claim: Claim, seconds: float) -> None:
+        """A run came to its end; the last word about it."""
+        if log.isEnabledFor(self._success_level):
+            log.log(self._success_level, "task finished", extra=fields(claim, seconds))
+
+    def failed(self, task: Task[..., Any], claim: Claim, failure: Failure, seconds: float) -> None:
+        """A run failed, and Redis has heard of it."""
+        self._log_failure(task, claim, failure, seconds)
+        if failure.state == "cancelled":
+            return
+        self._tell("on_failure", task, claim, failure)
+        self._tell("on_dead" if failure.is_final else "on_retry", task, claim, failure)
+        if failure.is_final and task.runner_class:
+            try:
+                task.runner_class(claim.seen_as(claim, task)).on_permanent_error(failure)
+            except Exception:
+                log.exception("on_permanent_error failed", extra=fields(claim))
+
+    def _log_failure(self, task: Task[..., Any], claim: Claim, failure: Failure, seconds: float) -> None:
+        told = {**fields(claim, seconds), "verdict": failure.state}
+        if failure.state == "cancelled":
+            log.warning("task cancelled", extra=told)
+            return
+        level = logging.ERROR if failure.log_error else logging.WARNING
+        if task.redaction is None and failure.error is not None:
+            # The user's function raised; that it did is the user's to see, at every log level.
+            log.log(level, "task failed", exc_info=failure.error, extra=told)
+        else:
+            # Not the exception itself: it holds on to the frames, and they to the arguments.
+            log.log(level, "task failed", extra={**told, "traceback": failure.record["traceback"]})
+
+    def _tell(self, event: str, task: Task[..., Any], claim: Claim, what: Any) -> None:
+        """Call a method of all middleware."""
+        for one in self._settings.middleware:
+            try:
+                getattr(one, event)(claim.seen_as(claim, task), what)
+            except Exception:
+                log.exception("middleware failed: %s", event, extra={**fields(claim), "middleware": repr(one)})
+
+
+def fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:
+    """What log records say of a run."""
+    told: dict[str, Any] = {
+        "task": claim.name,
+        "task_id": claim.id,
+        "queue": claim.keys.name,
+        "attempt": claim.attempt,
+    }
+    if seconds is not None:
+        told["seconds"] = round(seconds, 6)
+    return told
