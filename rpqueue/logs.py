@@ -2,8 +2,8 @@
 What rpqueue logs, and how the command line shows it.
 
 Loggers are ``rpqueue.worker``, ``rpqueue.task``, ``rpqueue.redis`` and so on; what a record is about comes as fields
-(``extra=``): task, task_id, queue, attempt, seconds. A library writes to no console: importing it gives "rpqueue" a
-NullHandler and no more, and only the command line calls `configure`.
+(``extra=``), which docs/guide/logging lists. A library writes to no console: importing it gives "rpqueue" a NullHandler
+and no more, and only the command line calls `configure`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import datetime
 import json
 import logging
 import re
+import socket
+from typing import Any
 
 from .errors import RefusedInput, WrongType, did_you_mean
+from .running import Run, current_run
 
-__all__ = ["Console", "configure", "level", "redacted_url"]
+__all__ = ["Console", "JSONFormatter", "TaskFilter", "configure", "fields_of", "level", "redacted_url"]
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
@@ -29,6 +32,10 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 _SECRET = re.compile("pass|secret|token|credential", re.IGNORECASE)
 _HOSTS = re.compile(r"(\[[\w.:%]*\]|[^\[\]:/,]*)(:\d+)?(,|/|$)")
 _PAIRS = re.compile(r"[\w.-]+=")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+
+#: What a line can look like.
+FORMATS = ("text", "json")
 
 
 def level(value: object, what: str) -> int:
@@ -94,7 +101,79 @@ class Console(logging.Formatter):
         return "\n".join([line, *(f"    {_escaped(detail)}" for detail in details)])
 
 
+class JSONFormatter(logging.Formatter):
+    """
+    One line of JSON for each record, whatever is in it.
+
+    First ``timestamp`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``process`` (id) and ``host``; then the
+    fields of the record, those of these names with an underscore behind; of an exception ``exception``, its class, and
+    ``traceback``. Values that JSON does not have are shown as text. The line is ASCII, and valid JSON.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._host = socket.gethostname()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without a line break."""
+        told: dict[str, Any] = {
+            "timestamp": _utc(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _message_of(record),
+            "process": record.process,
+            "host": self._host,
+        }
+        own = frozenset(told)
+        for name, value in vars(record).items():
+            if name not in _USUAL:
+                told[f"{name}_" if name in own else name] = value
+        if record.exc_info and record.exc_info[0] is not None:
+            told.setdefault("exception", record.exc_info[0].__qualname__)
+        # exc_text is what another formatter made of the same exception.
+        error = record.exc_text or (_text(record.exc_info, self.formatException) if record.exc_info else "")
+        if error:
+            told["traceback"] = error
+        if record.stack_info:
+            told["stack"] = record.stack_info
+        pairs = [f"{_json(_text(name))}: {_json(value)}" for name, value in told.items()]
+        # A lone surrogate is nothing that a reader of JSON has to take.
+        line = f"{{{', '.join(pairs)}}}".encode("utf-8", "replace").decode()
+        return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], line)
+
+
+class TaskFilter(logging.Filter):
+    """
+    Gives each record that is made while a task runs the fields task, task_id, queue and attempt.
+
+    It lets every record pass, whichever logger it is of, and leaves fields that a record has. It is for handlers
+    (``handler.addFilter(TaskFilter())``): Python asks the filters of a logger about that logger's own records alone.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True."""
+        run = current_run()
+        if run is not None:
+            for name, value in fields_of(run).items():
+                vars(record).setdefault(name, value)
+        return True
+
+
+def fields_of(run: Run) -> dict[str, Any]:
+    """The fields that say which run of which call of which task a record is about."""
+    return {"task": run.name, "task_id": run.taskid, "queue": run.queue, "attempt": run.attempt}
+
+
 class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 cannot subscript it
+    """A handler of `configure`, of which there is one."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.addFilter(TaskFilter())
+
+
+class _InTheMeantime(_Stderr):
     """Shows records of rpqueue for as long as the program's own logging is not set up."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -102,19 +181,27 @@ class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 c
         return not logging.getLogger().handlers and bool(super().filter(record))
 
 
-def configure(wanted: int | str) -> None:
+def configure(wanted: int | str, form: str = "text") -> None:
     """
-    Show what rpqueue logs, from level *wanted* on, on standard error. For the command line; it may be called again.
+    Show on standard error what rpqueue logs, from level *wanted* on. For the command line; it may be called again.
 
-    When the root logger has a handler, now or later, records go there instead.
+    Args:
+        wanted: level of the logger "rpqueue".
+        form: "text": lines of `Console`, of rpqueue alone; when the root logger has a handler, now or later, records go
+            there instead. "json": lines of `JSONFormatter`, of all loggers, from their own levels on; the root logger
+            gets the handler, so that logging.basicConfig() of the program adds no other one.
     """
+    if form not in FORMATS:
+        raise RefusedInput(f"log format: expected one of {', '.join(FORMATS)}, got {form!r}")
     root.setLevel(level(wanted, "log level"))
-    for handler in root.handlers[:]:
-        if isinstance(handler, _Stderr):
-            root.removeHandler(handler)
-    handler = _Stderr()
-    handler.setFormatter(Console())
-    root.addHandler(handler)
+    for logger in (root, logging.getLogger()):
+        for handler in logger.handlers[:]:
+            if isinstance(handler, _Stderr):
+                logger.removeHandler(handler)
+    if form == "json":
+        logging.getLogger().addHandler(_Stderr(JSONFormatter()))
+    else:
+        root.addHandler(_InTheMeantime(Console()))
 
 
 def _shown(value: object) -> str:
@@ -126,3 +213,30 @@ def _shown(value: object) -> str:
 
 def _escaped(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _utc(instant: float) -> str:
+    shown = datetime.datetime.fromtimestamp(instant, datetime.timezone.utc)
+    return shown.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # arguments that do not fit the message; logging would print a traceback in place of the line
+        return f"{_text(record.msg)} {_text(record.args, repr)}"
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_text)
+    except (TypeError, ValueError, RecursionError):  # other keys than str, NaN, a list in itself, thousands of digits
+        return json.dumps(_text(value, repr), ensure_ascii=False)
+
+
+def _text(value: Any, shown: Any = str) -> str:
+    """*value* as text. What users' classes say of themselves may fail, and the line must still be written."""
+    try:
+        return str(shown(value))
+    except Exception as error:
+        return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ..errors import RedisNotReady, RedisUnavailable
+from ..logs import FORMATS
 from ..protocol.operation import as_is, command
 from .connection import connection_of, connection_options
 from .failures import EXIT_CODES, Command, Failure
@@ -38,6 +39,13 @@ log = logging.getLogger("rpqueue.worker")
 )
 @click.option("--loglevel", default="info", show_default=True, help="Show log records from this level on.")
 @click.option(
+    "--log-format",
+    default="text",
+    show_default=True,
+    type=click.Choice(FORMATS),
+    help="text: lines to read, of rpqueue. json: a line of JSON for each record of any logger.",
+)
+@click.option(
     "--successlevel", default=None, help="Level of the records about tasks that ended well; debug by default."
 )
 @connection_options(hidden=False)
@@ -50,6 +58,7 @@ def worker(
     processes: int,
     wait: float,
     loglevel: str,
+    log_format: str,
     successlevel: str | None,
 ) -> None:
     """
@@ -63,7 +72,7 @@ def worker(
     from .. import logs
 
     connection = connection_of(ctx)
-    logs.configure(loglevel)
+    logs.configure(loglevel, log_format)
     rpqueue.LOG_LEVEL = logs.level(loglevel, "--loglevel")
     connection.apply(rpqueue.app)
     import_tasks(module)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
+from ..logs import fields_of
 from ..middleware import Failure
 from ..settings import Settings
 from ..tasks import Task
@@ -48,7 +50,10 @@ class Telling:
                 log.exception("on_permanent_error failed", extra=fields(claim))
 
     def _log_failure(self, task: Task[..., Any], claim: Claim, failure: Failure, seconds: float) -> None:
-        told = {**fields(claim, seconds), "verdict": failure.state}
+        record = failure.record
+        told = {**fields(claim, seconds), "verdict": failure.state, "exception": record["exception"]}
+        if record.get("pid", os.getpid()) != os.getpid():  # it ran in a child process
+            told["pid"] = record["pid"]
         if failure.state == "cancelled":
             log.warning("task cancelled", extra=told)
             return
@@ -58,7 +63,7 @@ class Telling:
             log.log(level, "task failed", exc_info=failure.error, extra=told)
         else:
             # Not the exception itself: it holds on to the frames, and they to the arguments.
-            log.log(level, "task failed", extra={**told, "traceback": failure.record["traceback"]})
+            log.log(level, "task failed", extra={**told, "traceback": record["traceback"]})
 
     def _tell(self, event: str, task: Task[..., Any], claim: Claim, what: Any) -> None:
         """Call a method of all middleware."""
@@ -71,12 +76,4 @@ class Telling:
 
 def fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:
     """What log records say of a run."""
-    told: dict[str, Any] = {
-        "task": claim.name,
-        "task_id": claim.id,
-        "queue": claim.keys.name,
-        "attempt": claim.attempt,
-    }
-    if seconds is not None:
-        told["seconds"] = round(seconds, 6)
-    return told
+    return fields_of(claim) if seconds is None else {**fields_of(claim), "seconds": round(seconds, 6)}

@@ -513,6 +513,23 @@ def test_a_worker_runs_the_tasks_of_a_module_in_the_current_directory(
     assert "Traceback" not in log
 
 
+def test_a_worker_writes_json_when_it_is_asked_to(
+    app: App, server: Server, folder: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    own = "import logging\n@rpqueue.task\ndef speak():\n    logging.getLogger('own').warning('größe')\n"
+    (folder / "tasks.py").write_text(TASKS + own)
+    process = start("rpqueue", "worker", "--module=tasks", "--log-format=json", "--url", server.url, "--prefix=test")
+    wait_until(lambda: "tasks.speak" in app.told_tasks(), timeout=20)
+    call = app.call_task("tasks.speak")
+    wait_until(lambda: call.status == "done", timeout=20)
+    process.terminate()
+    assert process.wait(20) == 0
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    [line] = [line for line in lines if line["logger"] == "own"]
+    assert (line["message"], line["task"], line["task_id"]) == ("größe", "tasks.speak", call.taskid)
+    assert "worker process started" in [line["message"] for line in lines]
+
+
 @pytest.mark.parametrize("speaker", ["the command line", "the module", "the environment"])
 def test_the_command_line_wins_over_the_module_and_the_module_over_the_environment(
     app: App,

@@ -1,9 +1,12 @@
-"""Log levels as settings say them, URLs without passwords, and lines on the console."""
+"""Log levels as settings say them, URLs without passwords, and lines as text and JSON."""
 
 from __future__ import annotations
 
+import datetime
+import json
 import logging
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from rpqueue import logs
 from rpqueue.errors import RefusedInput, WrongType
+from rpqueue.running import enter, leave
 
 # ---- level
 
@@ -254,3 +258,170 @@ def test_configure_refuses_what_is_no_level() -> None:
     with pytest.raises(RefusedInput, match="log level: expected one of DEBUG"):
         logs.configure("loud")
     assert (logs.root.handlers, logs.root.level) == before
+
+
+def test_a_format_that_is_none_is_refused() -> None:
+    with pytest.raises(RefusedInput, match=r"log format: expected one of text, json, got 'jason'"):
+        logs.configure("info", "jason")
+
+
+JSON_LINES = """
+import logging
+from rpqueue import logs
+{before}
+logs.configure("info", "json")
+logging.basicConfig(format="mine %(message)s")
+logging.getLogger("rpqueue.worker").info("started", extra={{"queue": "mail"}})
+logging.getLogger("myapp").warning("hello")
+logging.getLogger("myapp").info("not at the level of the root logger")
+"""
+
+
+@pytest.mark.parametrize("before", ["", "logs.configure('debug')", "logs.configure('debug', 'json')"])
+def test_json_is_for_all_loggers_and_written_once(before: str) -> None:
+    found = [json.loads(text) for text in output(JSON_LINES.format(before=before))]
+    assert [(one["logger"], one["message"]) for one in found] == [("rpqueue.worker", "started"), ("myapp", "hello")]
+
+
+# ---- JSONFormatter
+
+
+def told(message: Any = "task finished", *args: Any, **options: Any) -> dict[str, Any]:
+    """What JSONFormatter makes of one record, read again."""
+    fields = {"created": 1_772_366_400.125, "process": 4711, "levelname": "INFO", **options.pop("extra", {}), **options}
+    record = logging.makeLogRecord({"name": "rpqueue.task", "msg": message, "args": args, **fields})
+    text = logs.JSONFormatter().format(record)
+    assert text.isascii()
+    assert len(text.splitlines()) == 1
+    found = json.loads(text, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+    assert isinstance(found, dict)
+    return found
+
+
+def test_json_has_what_every_record_has_first_and_fields_behind() -> None:
+    found = told("task %s", "finished", extra={"task": "mail.send", "attempt": 2, "seconds": 0.5})
+    assert list(found.items()) == [
+        ("timestamp", "2026-03-01T12:00:00.125Z"),
+        ("level", "INFO"),
+        ("logger", "rpqueue.task"),
+        ("message", "task finished"),
+        ("process", 4711),
+        ("host", socket.gethostname()),
+        ("task", "mail.send"),
+        ("attempt", 2),
+        ("seconds", 0.5),
+    ]
+
+
+def test_a_field_with_the_name_of_what_every_record_has_gets_an_underscore() -> None:
+    found = told(extra={"level": "sea", "host": "party"})
+    assert (found["level"], found["level_"], found["host_"]) == ("INFO", "sea", "party")
+
+
+def test_json_of_an_exception_has_its_class_and_its_traceback() -> None:
+    found = told("task failed", exc_info=failure())
+    assert found["exception"] == "ValueError"
+    assert found["traceback"].startswith("Traceback (most recent call last):\n")
+    assert found["traceback"].endswith("ValueError: one\ntwo")
+
+
+def test_an_exception_that_a_field_names_already_is_not_named_anew() -> None:
+    assert told(extra={"exception": "Mine"}, exc_info=failure())["exception"] == "Mine"
+
+
+def test_json_has_a_traceback_that_another_handler_formatted_and_stacks() -> None:
+    found = told(exc_text="Traceback\nboom", stack_info="Stack\n  frame")
+    assert (found["traceback"], found["stack"]) == ("Traceback\nboom", "Stack\n  frame")
+
+
+def test_no_exception_at_hand_is_none() -> None:
+    assert told(exc_info=(None, None, None)).keys() & {"exception", "stack"} == set()
+
+
+class Unshown:
+    def __str__(self) -> str:
+        raise OSError("no")
+
+    __repr__ = __str__
+
+
+IN_ITSELF: list[Any] = []
+IN_ITSELF.append(IN_ITSELF)
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"a": [1, None, True]}, {"a": [1, None, True]}),
+        ((1, 2), [1, 2]),
+        ({1: "one"}, {"1": "one"}),
+        ({(1, 2): 3}, "{(1, 2): 3}"),
+        (float("nan"), "nan"),
+        ([float("inf")], "[inf]"),
+        (b"\xff", "b'\\xff'"),
+        (datetime.date(2026, 3, 1), "2026-03-01"),
+        ({"at": datetime.date(2026, 3, 1)}, {"at": "2026-03-01"}),
+        (ValueError("boom"), "boom"),
+        ("größe \U0001f600\x1b\u2028\n", "größe \U0001f600\x1b\u2028\n"),
+        ("half a \ud83d", "half a ?"),
+        ({"\ud83d": ["\udcff"]}, {"?": ["?"]}),
+        (IN_ITSELF, "[[...]]"),
+        (DEEP, "a list that cannot be shown (RecursionError)"),
+        (10**5000, "a int that cannot be shown (ValueError)"),
+        (Unshown(), "a Unshown that cannot be shown (OSError)"),
+        ([Unshown()], ["a Unshown that cannot be shown (OSError)"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_odd_values_are_shown(value: Any, shown: Any) -> None:
+    assert told(extra={"value": value})["value"] == shown
+
+
+def test_odd_names_and_messages_are_shown() -> None:
+    assert told(extra={1: 2, Unshown(): 3}).items() >= {"1": 2, "a Unshown that cannot be shown (OSError)": 3}.items()
+    assert told(Unshown())["message"].startswith("a Unshown that cannot be shown (OSError)")
+    assert told("%d tasks", "two")["message"] == "%d tasks ('two',)"
+
+
+@given(
+    st.text(st.characters()), st.recursive(st.none() | st.floats() | st.text(st.characters()) | st.binary(), st.lists)
+)
+def test_whatever_is_logged_is_one_line_of_json(message: str, value: Any) -> None:
+    assert told("%s", message, extra={"value": value}).keys() >= {"message", "value"}
+
+
+# ---- TaskFilter
+
+
+class Running:
+    name, taskid, queue, attempt = "mail.send", "9f", "mail", 2
+
+
+@pytest.fixture
+def running() -> Iterator[None]:
+    token = enter(Running())  # type: ignore[arg-type]
+    yield
+    leave(token)
+
+
+def filtered(**fields: Any) -> dict[str, Any]:
+    record = logging.makeLogRecord({"name": "myapp", "msg": "x", **fields})
+    assert logs.TaskFilter().filter(record)
+    return {name: value for name, value in vars(record).items() if name in ("task", "task_id", "queue", "attempt")}
+
+
+@pytest.mark.usefixtures("running")
+def test_a_record_that_is_made_inside_of_a_task_says_which() -> None:
+    assert filtered() == {"task": "mail.send", "task_id": "9f", "queue": "mail", "attempt": 2}
+
+
+@pytest.mark.usefixtures("running")
+def test_fields_that_a_record_has_are_left() -> None:
+    assert filtered(queue="of people") == {"task": "mail.send", "task_id": "9f", "queue": "of people", "attempt": 2}
+
+
+def test_outside_of_tasks_records_stay_as_they_are() -> None:
+    assert filtered() == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import threading
 import time
@@ -102,7 +103,8 @@ class Coroutines:
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """A step that waits for Redis, off the loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._blocking, function, *args)
+        run = contextvars.copy_context().run  # what logs there, too, is to say of which task it is
+        return await asyncio.get_running_loop().run_in_executor(self._blocking, run, function, *args)
 
     def _over(self, claim: Claim, task: asyncio.Task[None]) -> None:
         del self._running[claim]
