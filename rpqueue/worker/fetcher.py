@@ -179,6 +179,7 @@ class Fetcher:
             self.patience.say(moves.release(held[0].keys, self.system.index, leases, self.system.task_rules), {})
             if not self.route.indexed:  # an index would tell that there is something again
                 self.route.woken(wire(held[0].keys.name))
+            self.ledger.count(-len(held))
             for claim in held:
                 self.dropped(claim)
 

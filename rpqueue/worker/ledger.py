@@ -42,9 +42,11 @@ _RECORD = struct.Struct("<B x H H q d d")  # stage, queue length, id length, tok
 _SIZE = _RECORD.size + 2 * LONGEST_NAME
 _DEADLINE, _DEADLINE_AT = struct.Struct("<d"), struct.calcsize("<B x H H q")
 # The header: session length, order to quit, session, number of the last claim that was sent, and of the last recorded,
-# length and name of the queue. Each is written alone, for the order to quit has another writer.
-_QUIT_AT, _SESSION_AT, _SENT_AT, _RECORDED_AT, _QUEUE_AT = 1, 2, 16, 24, 32
-_NUMBER = struct.Struct("<q")
+# how many messages were claimed and kept, when Redis answered a round last, when it was found away, order to retire,
+# length and name of the queue. Each is written alone, for the orders have another writer.
+_QUIT_AT, _SESSION_AT, _SENT_AT, _RECORDED_AT = 1, 2, 16, 24
+_TASKS_AT, _ANSWERED_AT, _AWAY_AT, _RETIRE_AT, _QUEUE_AT = 32, 40, 48, 56, 64
+_NUMBER, _INSTANT = struct.Struct("<q"), struct.Struct("<d")
 _FIRST = _QUEUE_AT + _NUMBER.size + LONGEST_NAME
 
 
@@ -60,6 +62,7 @@ class Ledger:
         self.capacity = capacity
         self._memory = mmap.mmap(-1, _FIRST + capacity * _SIZE)
         self._free = list(range(capacity - 1, -1, -1))
+        self._tasks = 0
 
     @property
     def room(self) -> int:
@@ -84,9 +87,24 @@ class Ledger:
         self._memory[0] = len(stamp.session)
         _NUMBER.pack_into(self._memory, _SENT_AT, stamp.number)
 
-    def recorded(self) -> None:
-        """Everything that claims brought is written down."""
+    def recorded(self, claimed: int = 0) -> None:
+        """Everything that claims brought is written down: *claimed* messages."""
+        if claimed:
+            self.count(claimed)
         self._memory[_RECORDED_AT : _RECORDED_AT + 8] = self._memory[_SENT_AT : _SENT_AT + 8]
+
+    def count(self, claimed: int) -> None:
+        """So many more messages are this process's to run; fewer, when it gives some back that had not started."""
+        self._tasks += claimed
+        _NUMBER.pack_into(self._memory, _TASKS_AT, self._tasks)
+
+    def answered(self, instant: float) -> None:
+        """Redis answered a round, at *instant*, monotonic seconds."""
+        _INSTANT.pack_into(self._memory, _ANSWERED_AT, instant)
+
+    def found_away(self, instant: float) -> None:
+        """Redis did not answer, or refused, at *instant*, monotonic seconds. The process tries on."""
+        _INSTANT.pack_into(self._memory, _AWAY_AT, instant)
 
     def add(self, queue: bytes, message_id: bytes, token: int, deadline: float, ends_at: float) -> int:
         """Write a claimed message down. Returns its record's number."""
@@ -139,6 +157,30 @@ class Ledger:
         return Stamp(session, sent) if sent != recorded else None
 
     @property
+    def rounds(self) -> int:
+        """A number that changes before the process claims anything more."""
+        number: int = _NUMBER.unpack_from(self._memory, _SENT_AT)[0]
+        return number
+
+    @property
+    def tasks(self) -> int:
+        """How many messages the process has claimed, and not given back before they started."""
+        number: int = _NUMBER.unpack_from(self._memory, _TASKS_AT)[0]
+        return number
+
+    @property
+    def answered_at(self) -> float:
+        """Monotonic instant at which Redis answered a round last; 0: it never did."""
+        instant: float = _INSTANT.unpack_from(self._memory, _ANSWERED_AT)[0]
+        return instant
+
+    @property
+    def away_at(self) -> float:
+        """Monotonic instant at which the process found Redis away, or refusing, last; 0: it never did."""
+        instant: float = _INSTANT.unpack_from(self._memory, _AWAY_AT)[0]
+        return instant
+
+    @property
     def queue(self) -> str:
         """The queue that the last claim visited, on Cluster; else empty."""
         (length,) = _NUMBER.unpack_from(self._memory, _QUEUE_AT)
@@ -154,6 +196,15 @@ class Ledger:
     def order_quit(self, order: int) -> None:
         """Tell the process to stop. Not by a signal: a service manager that signals all processes would count twice."""
         self._memory[_QUIT_AT] = max(order, self._memory[_QUIT_AT])
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether the process is to claim no more, and to end once what it runs has ended, however long that takes."""
+        return bool(self._memory[_RETIRE_AT])
+
+    def retire(self) -> None:
+        """Tell the process that another one takes its place."""
+        self._memory[_RETIRE_AT] = 1
 
     def close(self) -> None:
         """Give the memory back."""

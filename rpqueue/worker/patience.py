@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
+from collections.abc import Callable
 from typing import TypeVar
 
 from ..broker import Broker
@@ -35,6 +37,8 @@ class Patience:
         self.broker = broker
         self.stopping = stopping
         self._is_away = False  # Redis did not answer the last call of any thread
+        #: Told the monotonic instant of each call that failed.
+        self.found_away: Callable[[float], None] = lambda instant: None
 
     def execute(self, operation: Operation[T], stamp: Stamp | None = None) -> T:
         """
@@ -64,6 +68,7 @@ class Patience:
                     what = "does not answer" if isinstance(error, RedisUnavailable) else "refuses"
                     log.error("Redis %s; trying until it is well again: %s", what, error)
                 self._is_away = failed = True
+                self.found_away(time.monotonic())
                 self.stopping.wait(pause * random.uniform(0.5, 1.0))  # jitter, so that not all come at once
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:

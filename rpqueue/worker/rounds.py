@@ -202,6 +202,7 @@ class Rounds:
 
     def _take_in(self, reply: Round, departed: Departed) -> Brought:
         arrived = self.last = time.monotonic()
+        self._ledger.answered(arrived)
         # Redis told its time somewhere between these two instants.
         self.drift = min(max(self.drift, reply.now - arrived), reply.now - departed.at)
         self.due = self._route.learn(departed.queues, reply, arrived)
@@ -235,7 +236,7 @@ class Rounds:
             claim.record = self._ledger.add(
                 claim.keys.name.encode(), claim.id.encode(), claim.token, claim.deadline, ends_at
             )
-        self._ledger.recorded()
+        self._ledger.recorded(len(claims))
         return claims
 
     def _by_freshness(self, claims: list[Claim], waited: float, now: float) -> Brought:

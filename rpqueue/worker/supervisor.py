@@ -16,11 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 
 from ..errors import RedisError
 from ..system import System
+from .child import Child
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
 from .pools import Pooling
@@ -35,27 +35,6 @@ log = logging.getLogger("rpqueue.worker")
 LOOK = 0.2
 #: Seconds after which a child that was told to stop, and had its time, is killed.
 PATIENCE_WITH_CHILDREN = LAST_WORDS + 2.0
-#: Pause before a child that died young is replaced: doubled each time, from and up to these seconds.
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-#: Seconds after which a child is not young any more.
-GROWN_UP = 10.0
-
-
-@dataclass
-class Child:
-    """One worker process."""
-
-    number: int
-    ledger: Ledger = field(default_factory=Ledger)
-    pid: int = 0
-    started_at: float = 0.0  #: monotonic
-    pause: float = 0.0  #: before it is started again
-    start_at: float = 0.0  #: monotonic; when to start it
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it was started and has not been seen to end."""
-        return self.pid != 0
 
 
 class Supervisor:
@@ -85,14 +64,15 @@ class Supervisor:
         self.threads = threads
         self.wait = wait
         self.pooling = pooling
-        self.children = [Child(number) for number in range(processes)]
+        self.children = [Child(pooling) for _ in range(processes)]
+        self.retiring: list[Child] = []  #: others have taken their places, and they end what they have
         self.orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
         self.broker = system.broker.prompt()
         self.undertaker = Undertaker(system, self.broker)
         self.presence = Presence(system, self.broker, queues, threads, self._alive)
         self.duties = Duties(
             self.undertaker,
-            Heartbeat(system, self.broker, lambda: [child.ledger for child in self.children if child.is_alive]),
+            Heartbeat(system, self.broker, lambda: [child.ledger for child in self._living()]),
             self.presence,
         )
 
@@ -103,15 +83,15 @@ class Supervisor:
             try:
                 while not self.orders.quit:
                     self._replace_the_dead()
+                    self._retire_who_is_over()
                     self._start_who_is_due()
                     pause = min(self.duties.run_due(), LOOK)
                     select.select([death], [], [], pause)
                     _drain(death)
                 self._stop_children(death)
             finally:
-                for child in self.children:
-                    if child.is_alive:
-                        os.kill(child.pid, signal.SIGKILL)
+                for child in self._living():
+                    child.signal(signal.SIGKILL)
                 put_back()
         if not self.duties.is_away:
             with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
@@ -119,9 +99,21 @@ class Supervisor:
 
     def _print_stacks(self, number: int, frame: FrameType | None) -> None:
         print_stacks()
-        for child in self.children:
-            if child.is_alive:
-                os.kill(child.pid, signal.SIGUSR2)
+        for child in self._living():
+            child.signal(signal.SIGUSR2)
+
+    def _living(self) -> list[Child]:
+        return [child for child in (*self.children, *self.retiring) if child.is_alive]
+
+    def _retire_who_is_over(self) -> None:
+        """Put new processes in the places of those that have worked enough; these end what they have."""
+        for place, child in enumerate(self.children):
+            # No more of them than there are places, or tasks that take long would let there be ever more processes.
+            if len(self.retiring) < len(self.children) and (why := child.is_over):
+                log.info("worker process is replaced after %s", why, extra={"pid": child.pid})
+                child.ledger.retire()
+                self.retiring.append(child)
+                self.children[place] = Child(self.pooling)
 
     def _start_who_is_due(self) -> None:
         for child in self.children:
@@ -166,47 +158,44 @@ class Supervisor:
             os._exit(code)
 
     def _replace_the_dead(self) -> None:
-        for child in self.children:
-            if child.is_alive and (status := _ended(child.pid)) is not None:
+        for child in self._living():
+            if (status := child.status()) is not None:
                 self._see_to(child, status)
 
     def _see_to(self, child: Child, status: int) -> None:
-        pid, child.pid = child.pid, 0
+        pid, is_expected = child.pid, self.orders.quit or child.ledger.is_retired
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
-        self.undertaker.take(child.ledger)
-        child.ledger = Ledger()
+        self.undertaker.take(child.ended())
+        if child in self.retiring:
+            self.retiring.remove(child)
         self.duties.hasten(self.undertaker)
         self.duties.hasten(self.presence)
-        lived = time.monotonic() - child.started_at
-        child.pause = 0.0 if lived > GROWN_UP else min(max(child.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
-        child.start_at = time.monotonic() + child.pause
-        level = logging.INFO if self.orders.quit and status == 0 else logging.ERROR
+        level = logging.INFO if is_expected and status == 0 else logging.ERROR
         log.log(level, "worker process ended: %s", how, extra={"pid": pid})
 
     def _stop_children(self, death: int) -> None:
-        for child in self.children:
+        for child in (*self.children, *self.retiring):
             child.ledger.order_quit(1)
         ends_at = time.monotonic() + self.wait + PATIENCE_WITH_CHILDREN
         hurry_at = ends_at
-        while any(child.is_alive for child in self.children):
+        while self._living():
             self._replace_the_dead()
             if self.orders.quit_now:
-                for child in self.children:
+                for child in self._living():
                     child.ledger.order_quit(2)
                 hurry_at = min(hurry_at, time.monotonic() + PATIENCE_WITH_CHILDREN)
             if time.monotonic() > min(ends_at, hurry_at):
-                for child in self.children:
-                    if child.is_alive:
-                        log.error("worker process did not stop in time; killing it", extra={"pid": child.pid})
-                        os.kill(child.pid, signal.SIGKILL)
-                        os.waitpid(child.pid, 0)
-                        self._see_to(child, -signal.SIGKILL)
+                for child in self._living():
+                    log.error("worker process did not stop in time; killing it", extra={"pid": child.pid})
+                    child.signal(signal.SIGKILL)
+                    os.waitpid(child.pid, 0)
+                    self._see_to(child, -signal.SIGKILL)
             self.duties.run_due()
             select.select([death], [], [], LOOK / 4)
             _drain(death)
 
     def _alive(self) -> dict[int, float]:
-        return {child.pid: child.started_at for child in self.children if child.is_alive}
+        return {child.pid: child.started_at for child in self._living()}
 
     @contextlib.contextmanager
     def _deaths(self) -> Iterator[int]:
@@ -230,15 +219,6 @@ class Supervisor:
                 signal.signal(signal.SIGCHLD, handler_before or signal.SIG_DFL)
             os.close(reader)
             os.close(writer)
-
-
-def _ended(pid: int) -> int | None:
-    """A child's exit code, negative for a signal; None while it lives."""
-    try:
-        done, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # somebody else's waitpid() took it
-        return 0
-    return os.waitstatus_to_exitcode(status) if done else None
 
 
 def _flush_output() -> None:

@@ -83,6 +83,7 @@ class Worker:
         self.stopping = threading.Event()
         self.broker = broker = system.broker.prompt()
         self.patience = Patience(broker, self.stopping)
+        self.patience.found_away = ledger.found_away
         self.fetcher = Fetcher(system, route_for(system, broker, self.queues), ledger, self.patience, threads)
         self.runner = Runner(system, self.fetcher, self.patience)
         coroutines = Coroutines(self.fetcher, self.runner, system.settings.async_slots)
@@ -99,10 +100,12 @@ class Worker:
         self._enter(Phase.RUNNING)
         self.pool.start()
         try:
-            while not self.orders.quit:
+            while not (self.orders.quit or self.ledger.is_retired):
                 pause = min(self.duties.run_due(), self._tend())
                 self.fetcher.busy.wait(pause)
                 self.fetcher.busy.clear()
+            if self.ledger.is_retired:
+                self._retire()
         finally:
             self.stop()
 
@@ -116,6 +119,14 @@ class Worker:
         if self.fetcher.has_waiting:
             return BUSY_LOOK
         return IDLE_LOOK if self.fetcher.is_idle else CALM_LOOK
+
+    def _retire(self) -> None:
+        """Claim no more, and let what runs end, however long it takes, unless there comes an order to stop."""
+        self.fetcher.claim_no_more()
+        self._enter(Phase.QUIET)
+        self.fetcher.give_back_the_rest()
+        while not self.orders.quit and not self.pool.join(0.05):
+            self._tend()
 
     def stop(self) -> None:
         """Stop, in an order that loses nothing."""
@@ -165,5 +176,7 @@ class Worker:
             log.warning("tasks did not end in time and were given up", extra={"queue": queue, "went": went})
 
     def _enter(self, phase: Phase) -> None:
+        if phase is self.phase:
+            return
         self.phase = phase
         log.info("worker is %s", phase.value, extra={"pid": os.getpid()})

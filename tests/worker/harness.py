@@ -171,6 +171,7 @@ class Bench:
         dies_with_claims: bool = False,
         in_thread: bool = False,
         tree: Path = TREE,
+        also: dict[str, Any] | None = None,
         **settings: Any,
     ) -> WorkerProcess:
         """
@@ -184,10 +185,12 @@ class Bench:
             in_thread: not in the main thread, so no signals are heard.
             dies_with_claims: the first process that gets messages dies before it can write down which.
             tree: directory with the package and the tests that it runs.
+            also: more arguments of execute_tasks, or execute_task_threads.
             settings: for this worker only.
         """
         options: dict[str, Any] = {"queues": queues, "wait_per_thread": wait / threads}
         options |= {"threads": threads} if alone else {"threads_per_process": threads, "processes": processes}
+        options |= also or {}
         config = {
             "url": self.url,
             "prefix": self.prefix,
