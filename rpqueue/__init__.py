@@ -18,6 +18,7 @@ from .errors import RetryException, SoftTimeout, StopRetry, TaskTimeout
 from .locks import NoLock
 from .middleware import Middleware, TaskRunner
 from .modules import legacy_name, new_rpqueue
+from .periods import cron_expr, periodic
 from .retry import RetryMethod, exponential, fixed, linear
 from .running import CURRENT_TASK
 from .settings import Settings
@@ -109,6 +110,7 @@ __all__ = [
     "TaskTimeout",
     "call_task",
     "clear_queue",
+    "cron_expr",
     "cron_task",
     "current_task",
     "current_tasks",
@@ -127,6 +129,7 @@ __all__ = [
     "linear",
     "log_handler",
     "new_rpqueue",
+    "periodic",
     "periodic_task",
     "pipeline",
     "queue_sizes",

@@ -36,7 +36,7 @@ from .queues import deadletter_rows
 from .states import State
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from redis.asyncio import Redis
 
@@ -143,6 +143,7 @@ class Aio:
         calls: Iterable[Arguments],
         *,
         delay: float | timedelta | None = None,
+        when: datetime | timedelta | float | None = None,
         taskids: Iterable[str | bytes] | None = None,
         _queue: str | bytes | None = None,
         _attempts: int | None = None,
@@ -155,7 +156,7 @@ class Aio:
         """
         self._check(task)
         show: Callable[..., Any] = lambda calls: [self._awaited(call) for call in calls]  # noqa: E731
-        flow = task.enqueuing(calls, delay, taskids, _queue, _attempts, show, durability)
+        flow = task.enqueuing(calls, delay, taskids, _queue, _attempts, show, durability, when)
         return await self.broker.run(flow)
 
     def pipeline(self) -> classes.Pipeline:

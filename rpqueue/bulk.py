@@ -13,7 +13,7 @@ from .puts import MOST_BYTES, MOST_MESSAGES
 Arguments = tuple[Any, ...] | list[Any] | dict[str, Any]
 
 #: Options of `Task.execute`, which a call among many does not have of its own.
-OPTIONS = frozenset({"delay", "taskid", "_queue", "_attempts", "execute_inline_now", "durability"})
+OPTIONS = frozenset({"delay", "when", "taskid", "_queue", "_attempts", "execute_inline_now", "durability"})
 
 
 def bodies(

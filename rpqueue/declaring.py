@@ -10,6 +10,8 @@ from . import tasks
 from .durability import Durability
 from .errors import RefusedInput, WrongType
 from .middleware import TaskRunner
+from .periods import schedule_of
+from .recurring import Misfire, Overlap
 from .retry import RetryMethod
 from .schedule import Cron, Schedule
 from .system import System
@@ -19,6 +21,8 @@ R = TypeVar("R")
 
 #: Exception classes, one or several.
 RetryOn = type[BaseException] | Iterable[type[BaseException]] | None
+#: What tells the slots of a recurring task; see `periods`.
+AnySchedule = Schedule | Callable[..., Any] | tuple[Callable[..., Any], tuple[Any, ...]] | None
 
 #: Options of `task` that recurring tasks take, too, beside those that their decorators name.
 OPTIONS = frozenset(
@@ -35,6 +39,11 @@ OPTIONS = frozenset(
         "recover",
         "aliases",
         "runner_class",
+        "misfire",
+        "misfire_grace",
+        "misfire_cap",
+        "overlap",
+        "jitter",
     }
 )
 
@@ -70,6 +79,12 @@ class Declaring(System):
         recover: bool = False,
         aliases: Iterable[str] = (),
         runner_class: type[TaskRunner] | None = None,
+        schedule: AnySchedule = None,
+        misfire: Misfire | None = None,
+        misfire_grace: float | timedelta = 60,
+        misfire_cap: int = 100,
+        overlap: Overlap | None = None,
+        jitter: float | timedelta = 0,
     ) -> Callable[[Callable[P, R]], tasks.Task[P, R]]: ...
     def task(
         self,
@@ -94,6 +109,12 @@ class Declaring(System):
         recover: bool = False,
         aliases: Iterable[str] = (),
         runner_class: type[TaskRunner] | None = None,
+        schedule: AnySchedule = None,
+        misfire: Misfire | None = None,
+        misfire_grace: float | timedelta = 60,
+        misfire_cap: int = 100,
+        overlap: Overlap | None = None,
+        jitter: float | timedelta = 0,
         **unknown: Any,
     ) -> Any:
         """
@@ -129,6 +150,16 @@ class Declaring(System):
                 lease, which does not end after *vis_timeout*; that may still be given, as the longest time.
             aliases: names that it had before, so that calls under these find it.
             runner_class: a subclass of TaskRunner, which calls the function.
+            schedule: has it run by itself, without arguments: ``periodic(minutes=5)``, ``cron_expr("0 4 * * 0")``, a
+                function that takes a datetime in UTC and returns the next one or None, a tuple of that function and
+                more arguments for it, or a Schedule. The next five are only for a task that has one.
+            misfire: what becomes of slots that no worker was there for. "skip": they are left out; "once": of those
+                missed in a row, one is fired, late; "all": each is fired, one after the other. None: "once".
+            misfire_grace: with "skip", seconds by which a slot may be late and is still fired.
+            misfire_cap: with "all", how many are fired at most, the newest ones; 1 to 10,000.
+            overlap: what becomes of a slot while the last call has not ended. "allow": it is fired; "queue_one": unless
+                the last one still waits to be started; "skip": it is not. None: "queue_one", and "allow" with "all".
+            jitter: seconds, of which each call waits for a random part.
             unknown: refused, with the nearest known name.
 
         Raises:
@@ -158,6 +189,12 @@ class Declaring(System):
                 recover=recover,
                 aliases=aliases,
                 runner_class=runner_class,
+                delay=None if schedule is None else schedule_of(schedule, "schedule"),
+                misfire=misfire,
+                misfire_grace=misfire_grace,
+                misfire_cap=misfire_cap,
+                overlap=overlap,
+                jitter=jitter,
             )
 
         return decorate if args is None else decorate(args)

@@ -12,6 +12,7 @@ from .errors import RefusedInput, RetryException, SoftTimeout, StopRetry, TaskTi
 from .keys import name_text
 from .locks import NoLock
 from .middleware import Middleware, TaskRunner
+from .periods import cron_expr, periodic
 from .retry import exponential, fixed, linear
 from .running import CURRENT_TASK
 from .settings import Settings
@@ -61,11 +62,13 @@ SHARED: dict[str, Any] = {
     "TaskRunner": TaskRunner,
     "TaskTimeout": TaskTimeout,
     "VERSION": VERSION,
+    "cron_expr": cron_expr,
     "current_task": current_task,
     "current_tasks": current_tasks,
     "exponential": exponential,
     "fixed": fixed,
     "linear": linear,
+    "periodic": periodic,
 }
 
 #: The modules that new_rpqueue() made, by name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from . import bulk, messages
@@ -13,19 +13,22 @@ from .bulk import Arguments
 from .durability import Durability, Proof, durability_of
 from .enqueued import EnqueuedTask, InlineTask, calls_of
 from .errors import RefusedInput, UnserializableValue, WrongType
+from .instants import instant
 from .keys import QueueKeys, name_text
 from .messages import Flags
 from .middleware import Outgoing, TaskRunner
 from .options import attempts_number, pool_name, runner_of, task_names, timeouts
 from .pipelines import alone, current, sending
 from .protocol import moves
+from .protocol.moves import Due
 from .protocol.operation import Flow, Operation
 from .protocol.schedules import slot_id
 from .puts import Batches, Put
+from .recurring import Misfire, Overlap, Recurrence, recurrence_of
 from .redaction import redaction_of
 from .retry import most_retries, retrying_of
 from .running import CURRENT_TASK
-from .schedule import Schedule
+from .schedule import Every, Schedule
 from .together import run_together
 
 if TYPE_CHECKING:
@@ -75,6 +78,11 @@ class Task(Generic[P, R]):
         recover: whether it runs again after its worker died, however long it runs.
         aliases: names that it had before; calls that have one of them run, too.
         runner_class: a subclass of TaskRunner.
+        misfire: see `recurrence_of`, as for the next four; only with *delay*.
+        misfire_grace: seconds.
+        misfire_cap: slots.
+        overlap: see misfire.
+        jitter: seconds.
     """
 
     app: ClassVar[App]
@@ -105,6 +113,11 @@ class Task(Generic[P, R]):
         recover: bool = False,
         aliases: Iterable[str] = (),
         runner_class: type[TaskRunner] | None = None,
+        misfire: Misfire | None = None,
+        misfire_grace: float | timedelta = 60,
+        misfire_cap: int = 100,
+        overlap: Overlap | None = None,
+        jitter: float | timedelta = 0,
     ) -> None:
         self.queue = name_text(queue, "queue")
         self.name = name_text(name, "task name")
@@ -120,7 +133,7 @@ class Task(Generic[P, R]):
         self.never_skip = bool(never_skip)
         if self.queue == self.app.settings.deadletter_queue:
             raise RefusedInput(f"queue of {name}: {self.queue!r} is the dead-letter view; choose another name")
-        self.schedule = None if delay is None else self._schedule(delay)
+        self.recurrence = self._recurrence(delay, misfire, misfire_grace, misfire_cap, overlap, jitter)
         self.is_async = inspect.iscoroutinefunction(function)
         self.retrying = retrying_of(retry, retry_on, dont_retry_on, retry_method, name)
         self.recover = bool(recover)
@@ -132,6 +145,7 @@ class Task(Generic[P, R]):
         self.lease = self.vis_timeout or (FOREVER if self.recover else 0.0)
         self.deliveries = self._deliveries()
         self.takes_attempts = function is not None and _takes(function, "_attempts")
+        self.takes_when = function is not None and "when" in _parameters(function)
         if function is not None:
             self.__doc__ = function.__doc__
             self.__module__ = function.__module__
@@ -144,9 +158,22 @@ class Task(Generic[P, R]):
         """Which arguments are hidden, for other processes."""
         return False if self.redaction is None else self.redaction.told
 
-    def _schedule(self, delay: Schedule | float | timedelta) -> Schedule:
-        from .schedule import Every
+    @property
+    def schedule(self) -> Schedule | None:
+        """When it recurs; None: it does not."""
+        return None if self.recurrence is None else self.recurrence.schedule
 
+    def _recurrence(
+        self, delay: Any, misfire: Any, misfire_grace: Any, misfire_cap: Any, overlap: Any, jitter: Any
+    ) -> Recurrence | None:
+        if delay is None:
+            if misfire or overlap or jitter:
+                raise RefusedInput(f"misfire, overlap and jitter of {self.name}: expected a schedule, too, got none")
+            return None
+        schedule = self._schedule(delay)
+        return recurrence_of(schedule, misfire, misfire_grace, misfire_cap, overlap, jitter, self.name)
+
+    def _schedule(self, delay: Schedule | float | timedelta) -> Schedule:
         if isinstance(delay, (int, float, timedelta)):
             interval = messages.seconds(delay, f"run_every of {self.name}")
             least = self.app.settings.minimum_delay
@@ -193,6 +220,9 @@ class Task(Generic[P, R]):
             args: for the function; values that JSON carries.
             kwargs: for the function, but for these:
                 delay: seconds, or a timedelta, until it may start.
+                when: the instant at which it may start, instead of *delay*: a datetime, which is UTC when it has no
+                    time zone, or epoch seconds, by Redis's clock; or a timedelta from now. One that is past means now.
+                    A task whose function has a parameter of this name gets it as an argument, and not this option.
                 taskid: an id of your own instead of a random one. Enqueueing the same call under the same id twice
                     has effect once, while the first is in the queue.
                 _queue: another queue for this call.
@@ -246,11 +276,12 @@ class Task(Generic[P, R]):
 
     def _message(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[QueueKeys, tuple[str, bytes], float, str, bool]:
+    ) -> tuple[QueueKeys, tuple[str, bytes], float | Due, str, bool]:
         """Its queue, id and body, its delay, the tail of its header, and whether its id was chosen by the user."""
-        seconds, keys, chosen = 0.0, None, None
+        seconds: float | Due = 0.0
+        keys, chosen = None, None
         if kwargs:
-            seconds = self._seconds(kwargs.pop("delay", None))
+            seconds = self._seconds(kwargs.pop("delay", None), None if self.takes_when else kwargs.pop("when", None))
             keys = self._keys(kwargs.pop("_queue", None))
             chosen = kwargs.pop("taskid", None)
         if keys is None:
@@ -296,8 +327,15 @@ class Task(Generic[P, R]):
             "the task redacts arguments; nothing was sent"
         )
 
-    def _seconds(self, delay: Any) -> float:
-        return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
+    def _seconds(self, delay: Any, when: Any = None) -> float | Due:
+        """The delay of calls, or the instant at which they are due."""
+        if when is None:
+            return 0.0 if delay is None else messages.seconds(delay, f"delay of {self.name}")
+        if delay is not None:
+            raise RefusedInput(f"delay and when of {self.name}: expected one of them, got {delay!r} and {when!r}")
+        if isinstance(when, timedelta):
+            return messages.seconds(when, f"when of {self.name}")
+        return Due(instant(when, f"when of {self.name}"))
 
     def _keys(self, queue: Any) -> QueueKeys:
         app = self.app
@@ -311,6 +349,7 @@ class Task(Generic[P, R]):
         calls: Iterable[Arguments],
         *,
         delay: float | timedelta | None = None,
+        when: datetime | timedelta | float | None = None,
         taskids: Iterable[str | bytes] | None = None,
         _queue: str | bytes | None = None,
         _attempts: int | None = None,
@@ -327,6 +366,7 @@ class Task(Generic[P, R]):
         Args:
             calls: each a tuple or list of positional arguments, or a dict of keyword arguments.
             delay: seconds, or a timedelta, until they may start.
+            when: see `execute`.
             taskids: ids of your own, one for each call, as `taskid` of `execute`: with them it is safe to enqueue the
                 same calls once more. An id that another call has refuses its whole batch. None: random ones.
             _queue: another queue for these calls.
@@ -345,7 +385,7 @@ class Task(Generic[P, R]):
                 after it are not sent; `fates` says which are in.
         """
         made: list[EnqueuedTask] = run_together(
-            self.app.broker, self.enqueuing(calls, delay, taskids, _queue, _attempts, durability=durability)
+            self.app.broker, self.enqueuing(calls, delay, taskids, _queue, _attempts, durability=durability, when=when)
         )
         return made
 
@@ -358,9 +398,10 @@ class Task(Generic[P, R]):
         attempts: Any = None,
         show: Callable[[list[EnqueuedTask]], list[Any]] = list,
         durability: Any = None,
+        when: Any = None,
     ) -> Flow[Any]:
         """What `execute_many` says to Redis. *show* makes what users get to see of calls."""
-        seconds, keys = self._seconds(delay), self._keys(queue)
+        seconds, keys = self._seconds(delay, when), self._keys(queue)
         proof = self.proof({"durability": durability})
         deliveries = None if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
         more = {} if deliveries in (None, self.attempts) else {"_attempts": deliveries}
@@ -424,6 +465,8 @@ class Task(Generic[P, R]):
         """Call the function as ``execute_inline_now`` does. Takes the other options of `execute` out of *kwargs*."""
         for option in ("delay", "taskid", "_queue", "durability"):
             kwargs.pop(option, None)
+        if not self.takes_when:
+            kwargs.pop("when", None)
         if not self.takes_attempts:
             kwargs.pop("_attempts", None)
         function: Callable[..., Any] = self.__call__
@@ -454,11 +497,15 @@ class Task(Generic[P, R]):
         return True
 
 
-def _takes(function: Callable[..., Any], name: str) -> bool:
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     try:
-        parameters = inspect.signature(function).parameters.values()
+        return dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # some builtins have none
-        return False
+        return {}
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = _parameters(function).values()
     return any(p.kind is p.VAR_KEYWORD or (p.name == name and p.kind is not p.POSITIONAL_ONLY) for p in parameters)
 
 

@@ -38,6 +38,15 @@ def ms(seconds: float) -> int:
     return max(round(seconds * 1000), 1) if seconds > 0 else 0
 
 
+class Due(float):
+    """An instant by Redis's clock, in epoch seconds, in the place of a delay."""
+
+
+def _wait(delay: float) -> str:
+    """A delay or an instant, as scripts take it."""
+    return f"@{round(delay * 1000)}" if isinstance(delay, Due) else str(ms(delay))
+
+
 def _instant(reply: Any) -> float:
     return int(reply) / 1000
 
@@ -60,7 +69,7 @@ def enqueue(
 
     Args:
         messages: ``(id, body)``, at most 3,000.
-        delay: seconds until they are due.
+        delay: seconds until they are due; or a `Due`, the instant, and now if it is past.
         tail: of their header, from `messages.header_tail`.
         chosen: whether a user chose the ids. Then an id that is there already with the same body is left as it is.
 
@@ -73,7 +82,7 @@ def enqueue(
         task_index = (index[0], index[1], index[3]) if len(index) > 1 else index
         script = scripts.load("enqueue_ready")
         return listed(Operation(script, (*keys.entrance, *task_index), words, _instant, keys.memo), keys, index)
-    words = [keys.name, str(ms(delay)), tail, "1" if chosen else "0"]
+    words = [keys.name, _wait(delay), tail, "1" if chosen else "0"]
     words += (word for message in messages for word in message)
 
     def read(reply: Any) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..keys import QueueKeys
+from ..recurring import Overlap
 from . import scripts
-from .moves import Index, listed
+from .moves import Index, listed, ms
 from .operation import Operation, as_is, command
 
 
@@ -43,7 +44,8 @@ def fire(
     body: bytes = b"",
     tail: str = "",
     early: bool = False,
-    pile_up: bool = False,
+    overlap: Overlap = "queue_one",
+    delay: float = 0,
 ) -> Operation[Fired]:
     """
     Enqueue the task for *slot* if nobody did, and move the schedule on to *following*.
@@ -54,15 +56,16 @@ def fire(
         body: of the message; empty: only move the schedule on.
         tail: of the message's header.
         early: whether a slot that has not come may be fired.
-        pile_up: whether to enqueue even while the last slot's message still waits.
+        overlap: whether to enqueue while the last slot's message is there; see `recurrence_of`.
+        delay: seconds until the message is due.
     """
     message_id = slot_id(name, slot) if body else ""
     words = (keys.name, name, "" if slot is None else str(slot), str(following), message_id, tail, body)
-    flags = ("1" if early else "0", "1" if pile_up else "0")
+    options = ("1" if early else "0", overlap, str(ms(delay)))
 
     def read(reply: Any) -> Fired:
         won, stored, now = reply
         return Fired(won == 1, int(stored) if stored else None, now)
 
-    fired = Operation(scripts.load("fire"), (*keys.block, keys.schedules, *index), (*words, *flags), read)
+    fired = Operation(scripts.load("fire"), (*keys.block, keys.schedules, *index), (*words, *options), read)
     return listed(fired, keys, index)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
 from typing import Any
 
 from ..broker import Broker
 from ..protocol.schedules import fire, next_slot
+from ..recurring import Recurrence, is_endless
 from ..schedule import Schedule
 from ..system import System
 from ..tasks import Task
@@ -61,7 +63,7 @@ class Recurrer:
             if left > 0:
                 return left
             self._fire(task, slot)
-            if _is_endless(task, slot):
+            if is_endless(task.schedule):  # type: ignore[arg-type]
                 return ENDLESS_PAUSE
         return 0.0
 
@@ -79,31 +81,29 @@ class Recurrer:
         return slot
 
     def _fire(self, task: Task[..., Any], slot: int) -> None:
+        recurrence: Recurrence = task.recurrence  # type: ignore[assignment]
         keys = self.system.task_keys(task.queue)
-        now = self._fetcher.now()
-        following = max(_ms(task.schedule.after(slot / 1000, now)), slot + 1)  # type: ignore[union-attr]
+        step = recurrence.step(slot / 1000, self._fetcher.now())
+        delay = random.uniform(0, recurrence.jitter)
         fired = self.broker.execute(
             fire(
                 keys,
                 self.system.index,
                 task.name,
                 slot,
-                following,
-                body=task.slot_body(keys, slot),
-                tail=task.header_tail(),
-                pile_up=task.never_skip and not _is_endless(task, slot),
+                max(_ms(step.following), slot + 1),
+                body=task.slot_body(keys, slot) if step.fires else b"",
+                tail=task.header_tail(delayed=delay > 0),
+                overlap=recurrence.overlap,
+                delay=delay,
             )
         )
         # Another worker may have won the slot, Redis's clock may be a little behind our idea of it, or the schedule may
         # have been deleted with its queue.
         self._slots[task.name] = fired.slot or 0
         if fired.won:
-            log.debug("recurring task fired", extra={"task": task.name, "queue": task.queue, "slot": slot / 1000})
-
-
-def _is_endless(task: Task[..., Any], slot: int) -> bool:
-    """Whether the task is due again as soon as it was, as with an interval of 0."""
-    return task.schedule is not None and task.schedule.after(slot / 1000, slot / 1000) <= slot / 1000
+            what = "recurring task fired" if step.fires else "missed slots of a recurring task skipped"
+            log.debug(what, extra={"task": task.name, "queue": task.queue, "slot": slot / 1000})
 
 
 def _ms(instant: float) -> int:

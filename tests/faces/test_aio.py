@@ -77,7 +77,17 @@ NOT_AWAITED = {
     *("set_key_prefix", "set_redis_connection", "set_redis_connection_settings"),  # hold for both faces
     *("get_connection", "script_load"),  # about the user's own client
     *("execute_tasks", "execute_task_threads"),  # the worker
-    *("fixed", "linear", "exponential", "StopRetry", "RetryException", "TaskTimeout", "SoftTimeout"),  # of declarations
+    *(
+        "fixed",
+        "linear",
+        "exponential",
+        "periodic",
+        "cron_expr",
+        "StopRetry",
+        "RetryException",
+        "TaskTimeout",
+        "SoftTimeout",
+    ),  # of declarations
     *("Middleware", "TaskRunner", "RunningTask", "current_task", "current_tasks"),  # of runs
 }
 #: Verbs of Task, which take the task as their first argument here; and what a face has beside its verbs.

@@ -8,14 +8,14 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rpqueue import App
+from rpqueue import App, cron_expr, periodic
 from rpqueue.errors import (
     IdTaken,
     MessageTooLarge,
@@ -654,3 +654,83 @@ def test_the_function_gets_attempts_only_if_it_takes_them(app: App, start_worker
     assert takes.execute().get(SOON) == 3
     assert takes.execute(_attempts=2).get(SOON) == 2
     assert takes_not.execute(_attempts=2).get(SOON) == "fine"
+
+
+# ---- Instants and schedules by TaskTiger's names.
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda now: now,
+        lambda now: now.replace(tzinfo=None),
+        lambda now: now.astimezone(timezone(timedelta(hours=5))),
+        lambda now: now.timestamp(),
+    ],
+    ids=["aware", "naive is UTC", "elsewhere", "epoch seconds"],
+)
+def test_a_call_may_be_due_at_an_instant(app: App, make: Callable[[datetime], Any]) -> None:
+    task = app.task(add)
+    due = datetime.now(timezone.utc) + timedelta(hours=1)
+    call = task.execute(1, when=make(due))
+    assert call.status == "early"
+    assert call.args is not None
+    assert call.args[4] == pytest.approx(due.timestamp(), abs=0.001)
+    many = task.execute_many([(1,)], when=make(due))
+    assert many[0].status == "early"
+
+
+def test_a_call_may_be_due_after_a_time_and_at_once_when_its_instant_is_past(app: App) -> None:
+    task = app.task(add)
+    assert task.execute(1, when=timedelta(hours=1)).status == "early"
+    assert task.execute(1, when=datetime(2001, 1, 1)).status == "late"
+
+
+def test_a_parameter_named_when_belongs_to_the_function(app: App) -> None:
+    @app.task(name="remind")
+    def remind(when: str) -> None: ...
+
+    call = remind.execute(when="tomorrow")
+    assert call.args is not None
+    assert call.args[3] == {"when": "tomorrow"}
+
+
+@pytest.mark.parametrize("options", [{"when": "tomorrow"}, {"when": timedelta(-1)}, {"when": 5.0, "delay": 5}])
+def test_instants_that_cannot_be_used_are_refused(app: App, options: dict[str, Any]) -> None:
+    with pytest.raises((RefusedInput, WrongType), match="expected"):
+        app.task(add).execute(1, **options)
+
+
+def test_a_schedule_by_its_period_a_cron_expression_or_a_function(app: App, start_worker: StartWorker) -> None:
+    ran = threading.Event()
+
+    @app.task(name="often", schedule=periodic(seconds=0.2))
+    def often() -> None:
+        ran.set()
+
+    @app.task(name="nightly", schedule=cron_expr("0 4 * * *"), misfire="skip", jitter=60)
+    def nightly() -> None: ...
+
+    @app.task(name="never", schedule=lambda now: None)
+    def never() -> None: ...
+
+    start_worker()
+    assert ran.wait(SOON)
+    assert 0 < nightly.next() <= 86_400
+    assert never.next() > 1e10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "0 4 * * *"},
+        {"schedule": 60},
+        {"schedule": periodic(hours=1), "misfire": "never"},
+        {"schedule": periodic(hours=1), "overlap": "no"},
+        {"misfire": "skip"},
+        {"jitter": 5},
+    ],
+)
+def test_schedules_that_cannot_be_used_are_refused(app: App, options: dict[str, Any]) -> None:
+    with pytest.raises((RefusedInput, WrongType), match="expected"):
+        app.task(name="x", **options)(add)

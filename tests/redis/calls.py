@@ -272,7 +272,8 @@ def fire(
     id: str = "",
     body: str = "[]",
     early: bool = False,
-    pile_up: bool = True,
+    overlap: str = "allow",
+    delay: int = 0,
     lease: float = 0,
     attempts: int = 1,
     flags: int = 0,
@@ -290,6 +291,7 @@ def fire(
             header_tail(lease, attempts, flags),
             body,
             int(early),
-            int(pile_up),
+            overlap,
+            delay,
         ],
     )

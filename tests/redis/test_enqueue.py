@@ -146,3 +146,13 @@ def test_a_thousand_messages_go_in_one_call(queue: Queue) -> None:
     enqueue(queue, dict.fromkeys(ids, "1"), chosen=True)
     assert queue.state()["ready"] == ids
     assert queue.stats() == {"seen": 1000}
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize(("at", "place"), [(60_000, "scheduled"), (-60_000, "ready")])
+def test_messages_may_be_due_at_an_instant_and_now_if_it_is_past(queue: Queue, at: int, place: str) -> None:
+    due = queue.clock.start + at
+    words = [queue.number(), queue.name, f"@{due}", "", 0, "a", "1"]
+    now = queue.call("enqueue", [queue.memo, *queue.index_keys], words)
+    assert queue.state() == ({"scheduled": {"a": at}} if place == "scheduled" else {"ready": ["a"]})
+    assert queue.message("a") == f"1 {max(due, now)}|1"

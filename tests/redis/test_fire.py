@@ -111,10 +111,13 @@ def test_a_firing_whose_predecessor_still_waits_moves_the_slot_and_keeps_that_on
 def test_a_schedule_that_must_not_pile_up_waits_for_its_last_message_to_be_claimed(
     queue: Queue, slot: int, place: dict, piles_up: bool
 ) -> None:
-    fire(queue, "daily", slot, slot + 1, id="last", pile_up=False)
+    fire(queue, "daily", slot, slot + 1, id="last", overlap="queue_one")
     ack(queue, *((id, token) for _, id, token, _ in cycle(queue).claimed))
     queue.given(**place)
-    assert fire(queue, "daily", slot + 1, slot + 2, id="next", early=True, pile_up=False)[:2] == [1, str(slot + 2)]
+    assert fire(queue, "daily", slot + 1, slot + 2, id="next", early=True, overlap="queue_one")[:2] == [
+        1,
+        str(slot + 2),
+    ]
     assert ("next" in queue.state().get("ready", [])) == piles_up
     assert fire(queue, "daily", slot + 2, slot + 3, id="other", early=True)[0] == 1
     assert "other" in queue.state()["ready"], "one that may pile up does"
@@ -129,3 +132,28 @@ def test_the_token_of_a_firing_is_newer_than_any_of_an_earlier_one(queue: Queue,
     fire(queue, "daily", slot + 1, slot + 2, id="a", early=True)
     assert cycle(queue).claimed[0][2] > first
     assert ack(queue, ("a", first)) == []
+
+
+@pytest.mark.any_server
+@pytest.mark.parametrize("where", ["ready", "leased", "scheduled"])
+def test_a_schedule_that_must_not_overlap_waits_for_its_last_call_to_end(queue: Queue, slot: int, where: str) -> None:
+    queue.given(**{where: {"ready": ["last"], "leased": {"last": (60_000, 1)}, "scheduled": {"last": 60_000}}[where]})
+    queue.client.hset(queue.keys.schedules, "\1daily", "last")
+    assert fire(queue, "daily", slot, slot + 1, id="next", overlap="skip")[:2] == [1, str(slot + 1)]
+    assert not queue.client.hexists(queue.keys.messages, "next")
+
+
+@pytest.mark.parametrize("where", ["dead", "lost", "failed", "gone"])
+def test_a_last_call_that_was_given_up_stops_no_schedule(queue: Queue, slot: int, where: str) -> None:
+    if where != "gone":
+        queue.given(**{where: {"last": -5}})
+    queue.client.hset(queue.keys.schedules, "\1daily", "last")
+    fire(queue, "daily", slot, slot + 1, id="next", overlap="skip")
+    assert queue.state()["ready"] == ["next"]
+
+
+@pytest.mark.any_server
+def test_a_firing_may_be_due_a_little_later(queue: Queue, slot: int) -> None:
+    fire(queue, "daily", slot, slot + 5000, id="a", delay=3000)
+    assert queue.state()["scheduled"] == {"a": queue.after(3000)}
+    assert queue.index()["due"] is not None

@@ -153,3 +153,36 @@ def test_a_shorter_interval_holds_as_soon_as_a_worker_has_it(bench: Bench) -> No
     set_slot(bench, now_ms(bench) + 86_400_000)
     bench.start()
     until_slots(bench, 2)
+
+
+def test_slots_that_come_too_late_are_skipped_where_that_is_asked(bench: Bench) -> None:
+    bench.periodic("tick", 60.0, misfire="skip", misfire_grace=5)
+    set_slot(bench, now_ms(bench) - 200_000)
+    echo = bench.task("echo", save_results=60)
+    bench.start()
+    assert echo.execute(1).get(SOON) == 1
+    keys = bench.app.task_keys("default")
+    wait_until(lambda: int(bench.client.hget(keys.schedules, "tick")) > now_ms(bench), SOON, "a slot to come")
+    assert bench.client.hlen(keys.messages) == 0
+    assert slots(bench) == []
+
+
+def test_of_many_missed_slots_the_newest_are_made_up_for(bench: Bench) -> None:
+    bench.periodic("tick", 60.0, misfire="all", misfire_cap=2)
+    missed = now_ms(bench) - 290_000
+    set_slot(bench, missed)
+    bench.start()
+    assert until_slots(bench, 2) == [missed + 180_000, missed + 240_000]
+
+
+def test_a_slot_passes_while_the_last_call_runs_where_that_is_asked(bench: Bench) -> None:
+    bench.periodic("hold_current", 0.05, low_delay_okay=True, overlap="skip")
+    bench.start()
+    bench.until_noted("start")
+    keys = bench.app.task_keys("default")
+    before = int(bench.client.hget(keys.schedules, "hold_current"))
+    wait_until(lambda: int(bench.client.hget(keys.schedules, "hold_current")) > before + 500, SOON, "ten slots")
+    assert bench.client.hlen(keys.messages) == 1
+    for _ in range(3):
+        bench.go("")
+    bench.until_noted("start", number=3)

@@ -8,7 +8,7 @@
 -- KEYS[17]    app_wake      list    tasks only
 -- ARGV[1]     number        int     of this call in its session
 -- ARGV[2]     name          text    of the queue
--- ARGV[3]     delay         int     ms until the messages are due; 0: ready now
+-- ARGV[3]     delay         text    ms until the messages are due, 0: ready now; or @ and the instant (ms), now if it is past
 -- ARGV[4]     tail          text    of the header: see header_tail()
 -- ARGV[5]     chosen        0|1     1: a user chose the ids, so they may come again after they are done
 -- ARGV[6..n]  messages      id, body, id, body, ...
@@ -17,10 +17,11 @@
 -- O(messages). Begins with a growing write: refused whole at maxmemory.
 -- Needs: now, queue, check, memo, tally, counts, sift, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
-local number, name, delay, tail, chosen = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
+local number, name, tail, chosen = ARGV[1], ARGV[2], ARGV[4], ARGV[5] == '1'
 local done = recall(memo, number)
 if done then return done end
 local now = now_ms()
+local delay = tonumber(ARGV[3]) or math.max(tonumber(string.sub(ARGV[3], 2)) - now, 0)
 
 local header = string.format('1 %.0f', now + delay) .. tail .. '|'
 local fresh, fields, fences, graves = {}, {}, {}, {}
