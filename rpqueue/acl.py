@@ -72,6 +72,7 @@ SENT: dict[str, Role] = {
     "ZADD": "producer",  # known data queues, on Cluster
     "BLPOP": "worker",  # waiting for work
     "RPUSH": "worker",
+    "DEL": "worker",  # checkpoints of what is done
     "HSET": "worker",
     "HDEL": "worker",
     "HEXISTS": "worker",

@@ -187,10 +187,9 @@ class RunningTask:
 def current_task() -> RunningTask:
     """The run that the asking code belongs to. NoCurrentTask, a RuntimeError, outside of a run."""
     run = current_run()
-    task = None if run is None else getattr(run, "task", None)
-    if run is None or task is None:
+    if run is None or run.task is None:
         raise NoCurrentTask("current_task(): expected to be called while a worker runs a task, got no run")
-    return run.seen_as(run, task)
+    return run.seen_as(run, run.task)
 
 
 def current_tasks() -> list[RunningTask]:

@@ -46,6 +46,8 @@ _BETWEEN = f',"{_MARK}",'.encode()
 _LARGEST = sys.float_info.max
 #: Types without anything inside.
 _SCALARS = {str, int, float, bool, type(None)}
+#: Seconds of the lease of a message that may run as long as it likes: 10 years. Its worker's heartbeat keeps it.
+FOREVER = 10 * 365 * 86_400.0
 #: Bytes that a body may have when a setting does not say otherwise.
 MAX_MESSAGE_BYTES = 1_048_576
 

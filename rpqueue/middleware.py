@@ -33,6 +33,11 @@ class Failure(NamedTuple):
         """Whether there is no further run."""
         return self.state in ("failed", "dead", "dropped")
 
+    @property
+    def is_retried(self) -> bool:
+        """Whether there is a further run."""
+        return self.state in ("scheduled", "ready")
+
 
 class Middleware:
     """

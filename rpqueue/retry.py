@@ -8,6 +8,7 @@ wait, or raises StopRetry. A tuple ``(function, arguments)`` stands for one that
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -131,20 +132,26 @@ def _part(value: Any) -> float:
 
 def method_of(value: Any, what: str) -> RetryMethod:
     """*value*, a retry method; WrongType when it is none."""
-    if callable(value):
-        method: Callable[..., float] = value
-        return method
-    if (
-        isinstance(value, (tuple, list))
-        and len(value) == 2
-        and callable(value[0])
-        and isinstance(value[1], (tuple, list))
-    ):
-        return value[0], tuple(value[1])
-    raise WrongType(
-        f"{what}: expected a function of the retry's number, a tuple (function, arguments), or what fixed(), linear() "
-        f"or exponential() return, got {value!r}"
-    )
+    function, more = value, ()
+    if isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[1], (tuple, list)):
+        function, more = value[0], tuple(value[1])
+    if not callable(function):
+        raise WrongType(
+            f"{what}: expected a function of the number of runs so far, a tuple (function, arguments), or what "
+            f"fixed(), linear() or exponential() return, got {value!r}"
+        )
+    if inspect.iscoroutinefunction(function):
+        raise WrongType(f"{what}: expected a plain function, for nobody awaits it, got {value!r}")
+    try:
+        inspect.signature(function).bind(1, *more)
+    except TypeError as error:
+        raise WrongType(
+            f"{what}: expected a function of {1 + len(more)} arguments, the number of runs so far first, got {value!r} "
+            f"({error}); write it as in retry_method=fixed(60, 3)"
+        ) from error
+    except ValueError:  # some builtins tell nobody what they take
+        pass
+    return function if function is value else (function, more)
 
 
 def pause_before(method: RetryMethod, retry: int) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from .current import RunningTask
     from .keys import QueueKeys
+    from .tasks import Task
 
 
 class Run(Protocol):
@@ -36,7 +37,8 @@ class Run(Protocol):
     def move_deadline(self, deadline: float) -> None:
         """Have the lease be kept up to another instant, epoch seconds."""
 
-    name: str  #: of the task
+    task: Task[..., Any] | None  #: None until it runs
+    name: str  #: of the task, as the call says it
     args: list[Any]
     kwargs: dict[str, Any]
     meta: dict[str, Any]  #: what middleware of the producer sent along

@@ -15,7 +15,7 @@ from .enqueued import EnqueuedTask, InlineTask, calls_of
 from .errors import RefusedInput, UnserializableValue, WrongType
 from .instants import instant
 from .keys import QueueKeys, name_text
-from .messages import Flags
+from .messages import FOREVER, Flags
 from .middleware import Outgoing, TaskRunner
 from .options import attempts_number, pool_name, runner_of, task_names, timeouts
 from .pipelines import alone, current, sending
@@ -27,7 +27,7 @@ from .puts import Batches, Put
 from .recurring import Misfire, Overlap, Recurrence, recurrence_of
 from .redaction import redaction_of
 from .retry import most_retries, retrying_of
-from .running import CURRENT_TASK
+from .running import current_run
 from .schedule import Every, Schedule
 from .together import run_together
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 #: Flags as plain numbers, which Python adds up faster.
 USE_DEAD, WATCHED, DELAYED = int(Flags.USE_DEAD), int(Flags.WATCHED), int(Flags.DELAYED)
 RECOVER = int(Flags.RECOVER)
-#: Seconds of lease of a task that may run as long as it likes; its worker's heartbeat is what keeps it.
-FOREVER = 10 * 365 * 86_400.0
 #: Deliveries of a task whose retry method alone knows when it is enough.
 MOST_DELIVERIES = 999_999_999
 
@@ -143,7 +141,6 @@ class Task(Generic[P, R]):
         self.runner_class = runner_of(runner_class, f"runner_class of {name}")
         #: Seconds of visibility timeout that its messages ask for; 0: they are delivered at most once.
         self.lease = self.vis_timeout or (FOREVER if self.recover else 0.0)
-        self.deliveries = self._deliveries()
         self.takes_attempts = function is not None and _takes(function, "_attempts")
         self.takes_when = function is not None and "when" in _parameters(function)
         if function is not None:
@@ -187,11 +184,13 @@ class Task(Generic[P, R]):
             raise WrongType(f"run_every of {self.name}: expected seconds, a timedelta or a Schedule, got {delay!r}")
         return delay
 
-    def _deliveries(self) -> int:
-        """Deliveries in all that its messages ask for, where they may have more than one."""
+    @property
+    def deliveries(self) -> int:
+        """Runs in all that its calls may have, as far as that is known before a retry method is asked."""
         if self.retrying is None or self.attempts > 1:
             return self.attempts
-        most = most_retries(self.retrying.method or self.app.settings.default_retry_method)
+        method = self.retrying.method
+        most = most_retries(self.app.settings.default_retry_method if method is None else method)
         return MOST_DELIVERIES if most is None else most + 1
 
     def __repr__(self) -> str:
@@ -290,7 +289,7 @@ class Task(Generic[P, R]):
         attempts = None
         if "_attempts" in kwargs:
             attempts = attempts_number(kwargs["_attempts"], f"_attempts of {self.name}")
-            if attempts == self.attempts:
+            if self._goes_without_saying(attempts):
                 del kwargs["_attempts"]
         meta = self._meta(message_id, keys.name) if self.app.settings.middleware else None
         try:
@@ -304,6 +303,10 @@ class Task(Generic[P, R]):
         if signer:
             body = signer.signed(keys.stem, message_id.encode(), tail.encode(), body)
         return keys, (message_id, body), seconds, tail, chosen is not None
+
+    def _goes_without_saying(self, attempts: int) -> bool:
+        """Whether calls with so many attempts need not say so. 1 is what tasks have whose retry method alone counts."""
+        return attempts == self.attempts and (attempts > 1 or self.retrying is None)
 
     def _meta(self, message_id: str, queue: str) -> dict[str, Any]:
         """What middleware sends along with a call."""
@@ -404,7 +407,7 @@ class Task(Generic[P, R]):
         seconds, keys = self._seconds(delay, when), self._keys(queue)
         proof = self.proof({"durability": durability})
         deliveries = None if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
-        more = {} if deliveries in (None, self.attempts) else {"_attempts": deliveries}
+        more = {} if deliveries is None or self._goes_without_saying(deliveries) else {"_attempts": deliveries}
         limit, middleware = self.app.settings.max_message_bytes, self.app.settings.middleware
         if middleware:
             many = list(many) if hasattr(type(many), "__iter__") and not isinstance(many, (str, bytes, dict)) else many
@@ -488,7 +491,8 @@ class Task(Generic[P, R]):
         """Put into *kwargs* what makes them those of the next try. Returns whether there is one."""
         left = kwargs.pop("_attempts", None)
         if left is None:
-            left = CURRENT_TASK.attempts_left if CURRENT_TASK.name == self.name else self.attempts
+            run = current_run()
+            left = self.attempts if run is None or run.task is not self else run.attempts_left
         left = attempts_number(left, f"_attempts of {self.name}") - 1
         if left < 1:
             return False

@@ -70,12 +70,14 @@ class Catch(NamedTuple):
         # What could not be decoded is buried by now.
         mine = [row for row in self.haul.claimed.rows() if text_of(row[0]) in self.items]
         if mine and self.lease_for > 0:
-            leases: list[tuple[str, int | str, Reason]] = [(text_of(row[0]), row[1], "unstarted") for row in mine]
+            leases: list[tuple[str, int | str, Reason]] = [
+                (text_of(message_id), past.token, "unstarted") for message_id, _, past in mine
+            ]
             yield from release(keys, index, leases, rules)
         elif mine:
             taken = [
-                Taken(message_id, message, f"{token + 1} 0 0 0" if token > 1 else "")
-                for message_id, token, message, _ in mine
+                Taken(message_id, message, f"{past.token + 1} 0 0 0" if past.token > 1 else "")
+                for message_id, message, past in mine
             ]
             yield from put_back(keys, index, State.READY, taken)
 
@@ -124,20 +126,20 @@ class Haul(NamedTuple):
         if items is not None:
             return items, []
         found, unreadable = Items(ends_at=ends_at), []
-        for message_id, token, message, _ in self.claimed.rows():
+        for message_id, message, past in self.claimed.rows():
             try:
                 if not are_names([message_id]):
                     raise Undecodable(
                         f"message id: expected 1 to {LONGEST_NAME} bytes of UTF-8, got {message_id[:80]!r}"
                     )
-                leased = messages.split(message_id, token, message)
+                leased = messages.split(message_id, past.token, message)
                 body = signer.body_of(self.claimed.keys.stem, message_id, message)
                 value = task_row(leased, body, limit) if are_tasks else messages.decode(body, "item", limit)
             except Undecodable as error:
-                unreadable.append(Unreadable(message_id, token, message, error))
+                unreadable.append(Unreadable(message_id, past.token, message, error))
             else:
                 found[leased.id] = value
-                found.tokens[leased.id] = token
+                found.tokens[leased.id] = past.token
         return found, unreadable
 
     def _items(self, limit: int, signer: Signer, ends_at: float) -> Items | None:
@@ -167,8 +169,8 @@ class Haul(NamedTuple):
         ids = [message_id.decode() for message_id in self.claimed.ids]
         items = Items(zip(ids, values, strict=True), ends_at=ends_at)
         items.tokens = dict.fromkeys(ids, self.claimed.token)
-        for place, (token, _) in self.claimed.tokens_and_tries().items():
-            items.tokens[ids[place]] = token
+        for place, past in self.claimed.past().items():
+            items.tokens[ids[place]] = past.token
         return items
 
 

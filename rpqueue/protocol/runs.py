@@ -8,7 +8,7 @@ from typing import Literal
 from ..keys import QueueKeys
 from . import scripts
 from .moves import ms
-from .operation import Operation, Word
+from .operation import Operation, Word, as_is, command
 
 #: Of a lease: it is held; its message is cancelled; somebody else may have it.
 Standing = Literal["held", "cancelled", "lost"]
@@ -36,6 +36,11 @@ def note(
 def noted(keys: QueueKeys, place: bytes, message_id: str) -> Operation[bytes]:
     """The note that was kept beside a message, empty when there is none."""
     return Operation(scripts.load("noted"), (*keys.block, place), [message_id], bytes)
+
+
+def forget(*places: bytes) -> Operation[int]:
+    """Delete notes, of one queue, whose messages are gone."""
+    return command(as_is, "DEL", *places)
 
 
 def asked_to_stop(keys: QueueKeys, leases: Sequence[tuple[str, int]]) -> Operation[list[Standing]]:

@@ -62,7 +62,7 @@ def recall(place: AppKeys | QueueKeys, stamp: Stamp) -> Operation[list[Unread]]:
     def read(reply: list[Any]) -> list[Unread]:
         unread = []
         for name, _, ids, again in reply:
-            tokens = dict(zip(again[::3], again[1::3], strict=True))
+            tokens = dict(zip(again[::4], again[1::4], strict=True))
             unread += [Unread(text_of(name), text_of(one), tokens.get(place, 1)) for place, one in enumerate(ids, 1)]
         return unread
 

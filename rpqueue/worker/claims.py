@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..current import RunningTask
 from ..errors import BadSignature, RpqueueError, Undecodable
 from ..keys import QueueKeys
-from ..messages import PLAIN_LENGTH, PLAIN_START, Flags, Headers, decode_call, decode_each
-from ..protocol.claimed import Claimed
+from ..messages import FOREVER, PLAIN_LENGTH, PLAIN_START, Flags, Headers, decode_call, decode_each
+from ..protocol.claimed import Claimed, Past
 from ..signing import MARK, NO_KEYS, Signer, tail_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Claim:
         "args",
         "attempt",
         "attempts",
+        "crashes",
         "deadline",
         "error",
         "flags",
@@ -44,16 +45,19 @@ class Claim:
         "stop_asked",
         "task",
         "token",
+        "told",
     )
 
-    def __init__(self, keys: QueueKeys, message_id: str, token: int, attempt: int = 1) -> None:
+    def __init__(self, keys: QueueKeys, message_id: str, past: Past) -> None:
         self.keys = keys
         self.id = message_id
-        self.token = token  #: of this lease
-        self.attempt = attempt  #: number of this delivery; interrupted ones do not count
+        #: `token` is of this lease; `crashes` are the deliveries before this one whose worker died.
+        self.token, failures, self.crashes = past
+        self.attempt = failures + self.crashes + 1  #: number of this delivery; interrupted ones do not count
         self.record = -1  #: number in the Ledger
         self.deadline = 0.0  #: epoch seconds at which its visibility timeout ends; 0: it has none
-        self.attempts = 1  #: deliveries it may have in all
+        self.attempts = 1  #: deliveries it may have in all, as its header says
+        self.told: int | None = None  #: runs it may have in all, if that was said at the call; known once it runs
         self.flags = NO_FLAGS
         self.name = ""
         self.args: list[Any] = []
@@ -82,14 +86,31 @@ class Claim:
         return self.keys.name
 
     @property
-    def attempts_left(self) -> int:
-        """Runs that are left, this one included: by the call's own count, by deliveries, or as the task says."""
-        told = self.kwargs.get("_attempts")
-        if type(told) is int:
-            return told
+    def is_recovered(self) -> bool:
+        """Whether it runs again after its worker died, and that is not held against its attempts."""
+        return self.flags is not NO_FLAGS and Flags.RECOVER in self.flags
+
+    @property
+    def counted(self) -> int:
+        """Number of this run among those that use up attempts."""
+        return self.attempt - self.crashes if self.is_recovered else self.attempt
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether a number of runs was said, by the call or by its task, that no retry method goes beyond."""
+        return self.told is not None or (self.task is not None and self.task.attempts > 1)
+
+    @property
+    def runs_allowed(self) -> int:
+        """Runs that it may have in all: as its message says, which Redis goes by, else as its call or its task does."""
         if self.is_repeatable or self.task is None:
-            return self.attempts - self.attempt + 1
-        return self.task.attempts
+            return self.attempts
+        return self.task.deliveries if self.told is None else self.told
+
+    @property
+    def attempts_left(self) -> int:
+        """Runs that are left, this one included."""
+        return max(self.runs_allowed - self.counted + 1, 1)
 
     def move_deadline(self, deadline: float) -> None:
         """Have the lease be kept up to another instant, epoch seconds."""
@@ -100,7 +121,7 @@ class Claim:
     @property
     def is_repeatable(self) -> bool:
         """Whether it may be delivered again (1+)."""
-        return self.deadline > 0
+        return self.deadline > 0 or self.is_recovered
 
 
 def decode(
@@ -119,13 +140,13 @@ def decode(
     claims, bodies, headers, checks = [], [], Headers(), bool(signer)
     start, at, plain = PLAIN_START, len(PLAIN_START), PLAIN_LENGTH
     for some in claimed:
-        for message_id, token, message, tries in some.rows():
-            claim = kind(some.keys, message_id.decode(), token, tries + 1)
+        for message_id, message, past in some.rows():
+            claim = kind(some.keys, message_id.decode(), past)
             header, _, body = message.partition(b"|")
             if len(header) != plain or not header.startswith(start) or not header[at:].isdigit():
                 try:
                     lease, claim.attempts, claim.flags = headers.terms(header)
-                    claim.deadline = now + lease if lease else 0.0
+                    claim.deadline = now + lease if 0 < lease < FOREVER else 0.0
                 except Undecodable as error:
                     claim.error = error
             if checks:

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .. import messages
-from ..errors import RetryException, StopRetry, TaskCancelled
+from ..errors import RetryException, TaskCancelled
 from ..protocol.moves import Again
-from ..retry import RetryMethod, pause_before
 from ..settings import Settings
 from ..tasks import Task
 from .claims import Claim
+from .verdicts import Verdict, verdict_on
 
 #: Most characters of a traceback that are kept with a failed message.
 LONGEST_TRACEBACK = 20_000
@@ -48,10 +48,12 @@ def perform(task: Task[..., Any], claim: Claim, settings: Settings) -> Ending:
     function: Any = task.function
     started_at = time.time()
     try:
-        if not task.runner_class and not settings.middleware and not settings.child_context_managers:
+        if task.runner_class is None and not settings.is_surrounding:
             return kept(task, function(*claim.args, **claim.kwargs), settings)
+        value = None  # for who lets an exception end in his context manager
         with surroundings(task, claim, settings) as call:
-            return kept(task, call(function, claim.args, claim.kwargs), settings)
+            value = call(function, claim.args, claim.kwargs)
+        return kept(task, value, settings)
     except BaseException as error:  # SystemExit in a task must not end the worker
         return failed(task, claim, settings, error, started_at)
 
@@ -61,8 +63,12 @@ async def perform_async(task: Task[..., Any], claim: Claim, settings: Settings) 
     function: Any = task.function
     started_at = time.time()
     try:
+        if task.runner_class is None and not settings.is_surrounding:
+            return kept(task, await function(*claim.args, **claim.kwargs), settings)
+        value = None
         with surroundings(task, claim, settings) as call:
-            return kept(task, await call(function, claim.args, claim.kwargs), settings)
+            value = await call(function, claim.args, claim.kwargs)
+        return kept(task, value, settings)
     except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
         raise
     except BaseException as error:
@@ -98,32 +104,11 @@ def failed(task: Task[..., Any], claim: Claim, settings: Settings, error: BaseEx
     if isinstance(error, RetryException) and error.original_traceback and error.__context__ is not None:
         shown = error.__context__
     try:
-        again, delay, log_error = _verdict(task, claim, settings.default_retry_method, error)
-    except Exception as wrong:  # a retry method may do anything; nobody can say when to run the task again
+        verdict = verdict_on(task, claim, settings, error)
+    except BaseException as wrong:  # a retry method may do anything; nobody can say when to run the task again
         wrong.__context__ = error
-        again, delay, log_error, shown = "stop", 0.0, True, wrong
-    return Failed(record_of(task, claim, settings, shown, started_at), again, delay, log_error, shown)
-
-
-def _verdict(
-    task: Task[..., Any], claim: Claim, default: RetryMethod, error: BaseException
-) -> tuple[Again, float, bool]:
-    """What becomes of the message, seconds until its next run, and whether to log an error."""
-    asked = error if isinstance(error, RetryException) else None
-    if isinstance(error, TaskCancelled):
-        return "cancel", 0.0, False
-    if asked is None and task.retrying is None:
-        return "auto", 0.0, True
-    if asked is None and not task.retrying.wants(error):  # type: ignore[union-attr]
-        return "stop", 0.0, True
-    log_error = asked is None or asked.log_error
-    if 1 < task.attempts <= claim.attempt:
-        return "stop" if log_error else "drop", 0.0, log_error
-    own = task.retrying and task.retrying.method
-    try:
-        return "retry", pause_before((asked and asked.method) or own or default, claim.attempt), log_error
-    except StopRetry:
-        return "stop" if log_error else "drop", 0.0, log_error
+        verdict, shown = Verdict("stop"), wrong
+    return Failed(record_of(task, claim, settings, shown, started_at), *verdict, shown)
 
 
 def record_of(

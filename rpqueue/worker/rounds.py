@@ -18,6 +18,7 @@ from ..keys import QueueKeys
 from ..lines import Sent
 from ..protocol.cycle import Round, cycle
 from ..protocol.operation import Operation, Stamp
+from ..protocol.runs import forget
 from ..system import System
 from .appetite import Appetite
 from .claims import Claim, decode
@@ -217,11 +218,18 @@ class Rounds:
     def _see_to_acks(self, acked: list[Claim], reply: Round) -> None:
         for claim in acked:
             self._ledger.remove(claim.record)
+            if claim.has_checkpoint:
+                self._forget_checkpoint(claim, reply)
         for keys, message_id in reply.stale:
             log.warning(
                 "lease ended before the task did; its ack changed nothing",
                 extra={"task_id": message_id, "queue": keys.name},
             )
+
+    def _forget_checkpoint(self, claim: Claim, reply: Round) -> None:
+        """Not before the ack: a run that follows a crash in between begins with it."""
+        if not any(message_id == claim.id and keys.name == claim.keys.name for keys, message_id in reply.stale):
+            self._patience.say(forget(claim.keys.checkpoint(claim.id)), 0)
 
     def _claims_in(self, reply: Round, leased_at: float) -> list[Claim]:
         """What the round claimed, written down for the supervisor."""

@@ -82,7 +82,7 @@ class Runner:
                 if self.fetcher.quiet and not claim.stop_asked:
                     raise  # the worker stops: whoever cancelled gives the message back
                 ending = failed(task, claim, self.settings, why_stopped(claim, error), time.time())
-            if isinstance(ending, Failed) or self._tells(task, claim):
+            if isinstance(ending, Failed) or self.settings.is_watched:
                 await call(self._ended, task, claim, ending, started)
             else:
                 self._ended(task, claim, ending, started)
@@ -118,10 +118,11 @@ class Runner:
         """Write down that it runs, and since when. Returns that instant."""
         claim.task = task
         claim.ledger = self._ledger
+        if claim.kwargs:
+            told = claim.kwargs.pop("_attempts", None)
+            claim.told = told if type(told) is int else None
         if task.takes_attempts:
             claim.kwargs["_attempts"] = claim.attempts_left
-        elif claim.kwargs:
-            claim.kwargs.pop("_attempts", None)
         self._ledger.move(claim.record, Stage.STARTED)
         claim.started = started = time.monotonic()
         return started
@@ -136,24 +137,13 @@ class Runner:
             self._succeeded(task, claim, ending, seconds)
 
     def _succeeded(self, task: Task[..., Any], claim: Claim, result: bytes | None, seconds: float) -> None:
-        if self._tells(task, claim):
+        if self.settings.is_watched:
             self.telling.succeeds(task, claim, seconds)
-            self._forget_checkpoint(claim)
         if result is not None:
             claim.keep_for = task.save_results
             claim.outcome = self._signed(claim, b'{"state":"done","result":%s}' % result)
         self.fetcher.ended(claim)
         self.telling.succeeded(task, claim, seconds)
-
-    def _tells(self, task: Task[..., Any], claim: Claim) -> bool:
-        """Whether the end of a run is news for somebody beside Redis."""
-        return claim.has_checkpoint or bool(self.settings.middleware)
-
-    def _forget_checkpoint(self, claim: Claim) -> None:
-        if claim.has_checkpoint:
-            self.patience.say(
-                runs.note(claim.keys, claim.keys.checkpoint(claim.id), claim.id, claim.token, b"", 0), False
-            )
 
     def _signed(self, claim: Claim, outcome: bytes) -> bytes:
         signer = self.system.signer
@@ -163,8 +153,6 @@ class Runner:
         now = self.fetcher.now()
         failed.record.update(started_at=round(now - seconds, 3), failed_at=round(now, 3))
         keep_for, outcome = self._outcome_of(task, claim, failed)
-        if failed.again in ("drop", "cancel"):
-            self._forget_checkpoint(claim)
         state = self.patience.say(
             moves.fail(
                 claim.keys,
@@ -180,6 +168,8 @@ class Runner:
             "kept",
         )
         self.fetcher.dropped(claim)
+        if claim.has_checkpoint and state in ("dropped", "cancelled"):
+            self.patience.say(runs.forget(claim.keys.checkpoint(claim.id)), 0)
         failure = Failure(failed.record, failed.error, state, failed.log_error)
         self.telling.failed(task, claim, failure, seconds)
 

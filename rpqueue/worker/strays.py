@@ -43,13 +43,13 @@ def _is_named(keys: QueueKeys) -> bool:
 
 def _without_strays(some: Claimed, strays: list[Stray]) -> Claimed:
     kept = Claimed(some.keys, [], [], [], some.token)
-    for message_id, token, message, tries in some.rows():
+    for message_id, message, past in some.rows():
         if are_names([message_id]) and _is_named(some.keys):
             kept.ids.append(message_id)
             kept.messages.append(message)
-            kept.again.extend((len(kept.ids), token, tries))
+            kept.again.extend((len(kept.ids), *past))
         else:
-            strays.append(Stray(some.keys, message_id, token))
+            strays.append(Stray(some.keys, message_id, past.token))
     return kept
 
 

@@ -42,7 +42,10 @@ class Telling:
         if failure.state == "cancelled":
             return
         self._tell("on_failure", task, claim, failure)
-        self._tell("on_dead" if failure.is_final else "on_retry", task, claim, failure)
+        if failure.is_final:
+            self._tell("on_dead", task, claim, failure)
+        elif failure.is_retried:
+            self._tell("on_retry", task, claim, failure)
         if failure.is_final and task.runner_class:
             try:
                 task.runner_class(claim.seen_as(claim, task)).on_permanent_error(failure)

@@ -115,13 +115,14 @@ def cycle(
 
 def rows(ids: list[str], messages: list[str], again: list[int], token: int = 1) -> list[list[Any]]:
     """[id, token, message] of what was popped."""
-    tokens = dict(zip(again[::3], again[1::3], strict=True))
+    tokens = dict(zip(again[::4], again[1::4], strict=True))
     return [[id, tokens.get(place, token), messages[place - 1]] for place, id in enumerate(ids, 1)]
 
 
 def tries_in(ids: list[str], again: list[int]) -> dict[str, int]:
     """Those of them that failed or crashed before, and how often."""
-    return {ids[place - 1]: tries for place, tries in zip(again[::3], again[2::3], strict=True) if tries}
+    rows = zip(again[::4], again[2::4], again[3::4], strict=True)
+    return {ids[place - 1]: failures + crashes for place, failures, crashes in rows if failures + crashes}
 
 
 def lease(

@@ -15,11 +15,13 @@ import pytest
 import rpqueue
 from rpqueue.errors import SettingError
 from rpqueue.messages import MAX_MESSAGE_BYTES
+from rpqueue.middleware import Middleware
 from rpqueue.retry import fixed
 from rpqueue.settings import Flag, Setting, Settings
 from rpqueue.signing import Secrets
 
 SECRET = 32 * "s"
+WATCHING = Middleware()
 
 #: Every setting with its default, a value that it takes, what that reads as, and some that it refuses.
 TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
@@ -44,8 +46,8 @@ TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
     "STORE_TRACEBACKS": (True, 0, False, []),
     "KEEP_CHECKPOINTS": (604_800.0, timedelta(days=1), 86_400.0, [0, None, math.inf]),
     "DEFAULT_RETRY_METHOD": (fixed(60, 3), len, len, [None, 3, (len,), (1, 2)]),
-    "MIDDLEWARE": ([], (1,), [1], [None, "x"]),
-    "CHILD_CONTEXT_MANAGERS": ([], [print], [print], [None, print]),
+    "MIDDLEWARE": ([], (WATCHING,), (WATCHING,), [None, "x", [1], [Middleware]]),
+    "CHILD_CONTEXT_MANAGERS": ([], [print], [print], [None, print, [1]]),
     "MAX_MESSAGE_BYTES": (MAX_MESSAGE_BYTES, 0, 0, [-1, 1e6, None]),
     "CLAIM_AHEAD": (0.005, 0, 0.0, [-0.1, None, math.inf]),
     "ASYNC_SLOTS": (100, 1, 1, [0, None, 10.0]),
@@ -70,6 +72,15 @@ def forks() -> Iterator[list[int]]:
 
 def test_the_table_names_every_setting_in_its_order() -> None:
     assert [setting.name for setting in Settings.all()] == list(TABLE)
+
+
+def test_what_is_appended_to_a_list_later_counts() -> None:
+    settings = Settings()
+    assert not settings.middleware
+    assert not settings.is_watched
+    settings.namespace["MIDDLEWARE"].append(WATCHING)
+    assert list(settings.middleware) == [WATCHING]
+    assert (settings.is_watched, settings.is_surrounding) == (True, True)
 
 
 def test_settings_declare_a_default_and_say_what_they_are_for() -> None:

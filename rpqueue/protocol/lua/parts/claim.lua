@@ -24,7 +24,7 @@ local function or_put_back(q, ids, read, ...)
   error(answer, 0)
 end
 
--- Deliveries of some ids before this one, for those that had any: see pop().
+-- Of some ids that were leased before, their place, token, failures and crashes: see pop().
 local function again_of(texts)
   local again = {}
   for place, text in ipairs(texts) do
@@ -32,7 +32,8 @@ local function again_of(texts)
       local fence, failures, crashes = tally(text)
       again[#again + 1] = place
       again[#again + 1] = fence
-      again[#again + 1] = failures + crashes
+      again[#again + 1] = failures
+      again[#again + 1] = crashes
     end
   end
   return again
@@ -49,8 +50,8 @@ local function bury_all_missing(q, missing, ids, now)
 end
 
 -- Ready -> out of the list, at most `wanted`, first in first out. Returns {ids, messages, again}, nil when there is nothing:
--- `again` has, of those that were leased before, their place among the ids, their token and their tries (deliveries that
--- failed or crashed), one after the other. All others have token 1 and no tries. Ids without a message are buried.
+-- `again` has, of those that were leased before, their place among the ids, their token, and how many of their deliveries
+-- failed and how many crashed, one after the other. All others have token 1, and none. Ids without a message are buried.
 local function pop(q, wanted, now)
   for _ = 1, 100 do
     local ids = redis.call('LPOP', q.ready, wanted)
@@ -80,9 +81,11 @@ local function newly_leased(q, popped, leases, added)
   end
   -- Where an older lease ends in the same millisecond nobody can say which is new, and none is handed out.
   if added == 0 or #mine[1] > added then return nil end
-  for i = 1, #again, 3 do
+  for i = 1, #again, 4 do
     if places[again[i]] then
-      for _, word in ipairs({places[again[i]], again[i + 1], again[i + 2]}) do mine[3][#mine[3] + 1] = word end
+      for _, word in ipairs({places[again[i]], again[i + 1], again[i + 2], again[i + 3]}) do
+        mine[3][#mine[3] + 1] = word
+      end
     end
   end
   return mine
