@@ -34,6 +34,7 @@ _TOLD = (
     "durability",
     "redact",
     "recover",
+    "max_queue_size",
 )
 
 

@@ -16,7 +16,7 @@ from .durability import Durability, durability_of
 from .errors import RefusedInput, WrongType
 from .keys import QueueKeys, name_text, text_of
 from .messages import Flags
-from .options import attempts_number
+from .options import attempts_number, queue_size
 from .pipelines import alone, current
 from .protocol import data as protocol
 from .protocol import moves, views
@@ -57,6 +57,8 @@ class Data:
             are dropped.
         is_tasks: whether this is a view of the task queue of that name.
         is_dead: whether this is a view of the queue's dead letters.
+        max_queue_size: items that the queue may hold, ready, delayed and leased, when this object puts some; more are
+            refused with QueueFull, a chunk at a time. 0: as many as there are.
     """
 
     app: ClassVar[App]
@@ -69,11 +71,14 @@ class Data:
         use_dead: bool | None = None,
         is_tasks: bool = False,
         is_dead: bool = False,
+        *,
+        max_queue_size: int = 0,
     ) -> None:
         self.queue = name_text(queue, "queue")
         self.attempts = attempts_number(attempts, f"attempts of {self.queue}")
         self.vis_timeout = messages.seconds(vis_timeout, f"vis_timeout of {self.queue}")
         self.use_dead = bool(use_dead)
+        self.max_queue_size = queue_size(max_queue_size, f"max_queue_size of {self.queue}")
         self.is_tasks = bool(is_tasks)
         self.is_dead = bool(is_dead) or self.queue == self.app.settings.deadletter_queue
 
@@ -203,6 +208,7 @@ class Data:
                 tail=tail,
                 is_dead=self.is_dead,
                 proof=proof,
+                most=self.max_queue_size,
             )
             ids += fresh
             pipeline = current(self.app)

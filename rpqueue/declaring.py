@@ -39,6 +39,7 @@ OPTIONS = frozenset(
         "recover",
         "aliases",
         "runner_class",
+        "max_queue_size",
         "misfire",
         "misfire_grace",
         "misfire_cap",
@@ -79,6 +80,7 @@ class Declaring(System):
         recover: bool = False,
         aliases: Iterable[str] = (),
         runner_class: type[TaskRunner] | None = None,
+        max_queue_size: int = 0,
         schedule: AnySchedule = None,
         misfire: Misfire | None = None,
         misfire_grace: float | timedelta = 60,
@@ -109,6 +111,7 @@ class Declaring(System):
         recover: bool = False,
         aliases: Iterable[str] = (),
         runner_class: type[TaskRunner] | None = None,
+        max_queue_size: int = 0,
         schedule: AnySchedule = None,
         misfire: Misfire | None = None,
         misfire_grace: float | timedelta = 60,
@@ -150,6 +153,8 @@ class Declaring(System):
                 lease, which does not end after *vis_timeout*; that may still be given, as the longest time.
             aliases: names that it had before, so that calls under these find it.
             runner_class: a subclass of TaskRunner, which calls the function.
+            max_queue_size: messages, ready, scheduled, leased and parked, that its queue may hold when a call comes;
+                more are refused with QueueFull. 0: as many as there are. Firings of its schedule are not refused.
             schedule: has it run by itself, without arguments: ``periodic(minutes=5)``, ``cron_expr("0 4 * * 0")``, a
                 function that takes a datetime in UTC and returns the next one or None, a tuple of that function and
                 more arguments for it, or a Schedule. The next five are only for a task that has one.
@@ -189,6 +194,7 @@ class Declaring(System):
                 recover=recover,
                 aliases=aliases,
                 runner_class=runner_class,
+                max_queue_size=max_queue_size,
                 delay=None if schedule is None else schedule_of(schedule, "schedule"),
                 misfire=misfire,
                 misfire_grace=misfire_grace,

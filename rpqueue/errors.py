@@ -10,6 +10,7 @@ RpqueueError
 ├── WrongType               TypeError: a value of the wrong type; nothing was sent
 ├── UnknownTask             KeyError and ValueError: no task of that name is known
 ├── IdTaken                 ValueError: another message already has this id
+├── QueueFull               the queue holds as many messages as it may; nothing was put
 ├── NoLock                  the lock is held by somebody else, or no longer by you
 ├── StaleLease              the lease ended before this call; somebody else may hold it now
 ├── Undecodable             ValueError: bytes in Redis that are no message of this library, or too large
@@ -87,6 +88,10 @@ class UnknownTask(RpqueueError, KeyError, ValueError):
 
 class IdTaken(RpqueueError, ValueError):
     """Another message of the queue already has this id."""
+
+
+class QueueFull(RpqueueError):
+    """The queue holds as many messages as it may, by ``max_queue_size``. None of these was put."""
 
 
 class NoLock(RpqueueError):

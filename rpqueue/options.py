@@ -53,6 +53,13 @@ def pool_name(pool: Any, task: str, is_async: bool | None) -> str:
     return name
 
 
+def queue_size(value: Any, what: str) -> int:
+    """A number of messages; 0: as many as there are."""
+    if type(value) is not int or not 0 <= value < 1_000_000_000_000:
+        raise RefusedInput(f"{what}: expected a whole number of messages, or 0 for no limit, got {value!r}")
+    return value
+
+
 def task_names(value: Any, what: str) -> tuple[str, ...]:
     """Names of tasks."""
     if isinstance(value, (str, bytes)) or not hasattr(type(value), "__iter__"):

@@ -41,9 +41,23 @@ class Put:
         chosen: whether a user chose the ids.
         is_dead: whether they are dead letters from the start.
         proof: what Redis has to confirm of them; None: nothing.
+        most: messages that the queue may hold; 0: as many as there are.
     """
 
-    __slots__ = ("chosen", "delay", "fate", "index", "is_dead", "pairs", "proof", "queue", "shown", "size", "tail")
+    __slots__ = (
+        "chosen",
+        "delay",
+        "fate",
+        "index",
+        "is_dead",
+        "most",
+        "pairs",
+        "proof",
+        "queue",
+        "shown",
+        "size",
+        "tail",
+    )
 
     def __init__(
         self,
@@ -57,10 +71,11 @@ class Put:
         chosen: bool = False,
         is_dead: bool = False,
         proof: Proof | None = None,
+        most: int = 0,
     ) -> None:
         self.queue, self.index, self.pairs, self.shown = queue, index, pairs, shown
         self.delay, self.tail, self.chosen, self.is_dead = delay, tail, chosen, is_dead
-        self.proof = proof
+        self.proof, self.most = proof, most
         self.size = sum([len(body) for _, body in pairs])  #: bytes of the bodies
         self.fate = Fate()
 
@@ -68,19 +83,28 @@ class Put:
         """What to say to Redis."""
         if self.is_dead:
             return bury_new(self.queue, self.index, self.pairs, tail=self.tail)
-        return moves.enqueue(self.queue, self.index, self.pairs, delay=self.delay, tail=self.tail, chosen=self.chosen)
+        return moves.enqueue(
+            self.queue,
+            self.index,
+            self.pairs,
+            delay=self.delay,
+            tail=self.tail,
+            chosen=self.chosen,
+            most=self.most,
+        )
 
     def goes_with(self, other: Put) -> bool:
         """
         Whether one script call may put both, with the effect of two.
 
-        Not where an id may be taken, which refuses a whole call; nor dead letters, which one call orders by their ids.
+        Not where an id may be taken, or the queue be full, which refuses a whole call; nor dead letters, which one call
+        orders by their ids.
         """
         return (
             self.tail == other.tail
             and self.delay == other.delay
             and self.queue.stem == other.queue.stem
-            and not (self.chosen or other.chosen or self.is_dead or other.is_dead)
+            and not (self.chosen or other.chosen or self.is_dead or other.is_dead or self.most or other.most)
         )
 
     def join(self, other: Put) -> None:

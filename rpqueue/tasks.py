@@ -17,7 +17,7 @@ from .instants import instant
 from .keys import QueueKeys, name_text
 from .messages import FOREVER, Flags
 from .middleware import Outgoing, TaskRunner
-from .options import attempts_number, pool_name, runner_of, task_names, timeouts
+from .options import attempts_number, pool_name, queue_size, runner_of, task_names, timeouts
 from .pipelines import alone, current, sending
 from .protocol import moves
 from .protocol.moves import Due
@@ -76,6 +76,7 @@ class Task(Generic[P, R]):
         recover: whether it runs again after its worker died, however long it runs.
         aliases: names that it had before; calls that have one of them run, too.
         runner_class: a subclass of TaskRunner.
+        max_queue_size: messages that its queue may hold when a call is enqueued; 0: as many as there are.
         misfire: see `recurrence_of`, as for the next four; only with *delay*.
         misfire_grace: seconds.
         misfire_cap: slots.
@@ -111,6 +112,7 @@ class Task(Generic[P, R]):
         recover: bool = False,
         aliases: Iterable[str] = (),
         runner_class: type[TaskRunner] | None = None,
+        max_queue_size: int = 0,
         misfire: Misfire | None = None,
         misfire_grace: float | timedelta = 60,
         misfire_cap: int = 100,
@@ -138,6 +140,7 @@ class Task(Generic[P, R]):
         self.hard_timeout, self.soft_timeout = timeouts(hard_timeout, soft_timeout, self.vis_timeout, name)
         self.pool = None if pool is None else pool_name(pool, name, None if function is None else self.is_async)
         self.aliases = task_names(aliases, f"aliases of {name}")
+        self.max_queue_size = queue_size(max_queue_size, f"max_queue_size of {name}")
         self.runner_class = runner_of(runner_class, f"runner_class of {name}")
         #: Seconds of visibility timeout that its messages ask for; 0: they are delivered at most once.
         self.lease = self.vis_timeout or (FOREVER if self.recover else 0.0)
@@ -232,6 +235,7 @@ class Task(Generic[P, R]):
 
         Raises:
             RefusedInput: something cannot be used; nothing was sent.
+            QueueFull: the queue holds *max_queue_size* messages.
             RedisError: Redis could not do it. RedisUnavailable alone leaves open whether it did.
             DurabilityNotConfirmed: it is in its queue, and not as safe as *durability* asks, or not in time. `call` of
                 this error is what would have been returned.
@@ -255,7 +259,9 @@ class Task(Generic[P, R]):
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Operation[float], EnqueuedTask]:
         """What `execute` sends, and what it returns then. Takes its own options out of *kwargs*."""
         keys, pair, seconds, tail, chosen = self._message(args, kwargs)
-        operation = moves.enqueue(keys, self.app.index, (pair,), delay=seconds, tail=tail, chosen=chosen)
+        operation = moves.enqueue(
+            keys, self.app.index, (pair,), delay=seconds, tail=tail, chosen=chosen, most=self.max_queue_size
+        )
         return operation, calls_of(self, keys.name, (pair[0],))[0]
 
     def proof(self, kwargs: dict[str, Any]) -> Proof | None:
@@ -271,7 +277,20 @@ class Task(Generic[P, R]):
         """What a pipeline holds of a call, and what `execute` returns then. Takes its own options out of *kwargs*."""
         keys, pair, seconds, tail, chosen = self._message(args, kwargs)
         calls = calls_of(self, keys.name, (pair[0],))
-        return Put(keys, self.app.index, [pair], calls, delay=seconds, tail=tail, chosen=chosen, proof=proof), calls[0]
+        return self._put(keys, [pair], calls, seconds, tail, chosen, proof), calls[0]
+
+    def _put(
+        self,
+        keys: QueueKeys,
+        pairs: list[tuple[str, bytes]],
+        shown: list[Any],
+        delay: float,
+        tail: str,
+        chosen: bool,
+        proof: Proof | None,
+    ) -> Put:
+        most = self.max_queue_size
+        return Put(keys, self.app.index, pairs, shown, delay=delay, tail=tail, chosen=chosen, proof=proof, most=most)
 
     def _message(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -382,6 +401,7 @@ class Task(Generic[P, R]):
         Raises:
             RefusedInput, WrongType: a call cannot be used, and the error says which by its number; nothing was sent.
             IdTaken: a ValueError; another call has that id.
+            QueueFull: there is no room in the queue for a batch.
             RedisError: Redis could not do it. RedisUnavailable alone leaves open whether it did. `fates` of this error
                 and of IdTaken says of each call whether it is in, not in, or in doubt.
             DurabilityNotConfirmed: a batch is in its queue, and not as safe as *durability* asks, or not in time. Those
@@ -421,7 +441,7 @@ class Task(Generic[P, R]):
         if middleware:
             metas = (self._meta(one, keys.name) for one in ids)
             bodies = bulk.bodies(self.name, many, more, limit, lambda: next(metas))
-        tail, index = self.header_tail(deliveries, delayed=seconds > 0), self.app.index
+        tail = self.header_tail(deliveries, delayed=seconds > 0)
         made, signer = list(zip(ids, bodies, strict=True)), self.app.signer
         if signer:
             made = signer.sign(keys.stem, tail, made)
@@ -432,8 +452,7 @@ class Task(Generic[P, R]):
             calls = calls_of(self, keys.name, [message_id for message_id, _ in pairs])
             seen = show(calls)
             shown += seen
-            chosen = taskids is not None
-            fate = hold(Put(keys, index, pairs, seen, delay=seconds, tail=tail, chosen=chosen, proof=proof))
+            fate = hold(self._put(keys, pairs, seen, seconds, tail, taskids is not None, proof))
             for call in calls:
                 call.fate = fate
         if pipeline is None:

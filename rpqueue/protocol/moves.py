@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from ..errors import IdTaken
+from ..errors import IdTaken, QueueFull
 from ..keys import QueueKeys, text_of
 from ..states import State
 from . import scripts
@@ -63,6 +63,7 @@ def enqueue(
     delay: float = 0,
     tail: str = "",
     chosen: bool = False,
+    most: int = 0,
 ) -> Operation[float]:
     """
     New messages, ready or scheduled.
@@ -72,20 +73,27 @@ def enqueue(
         delay: seconds until they are due; or a `Due`, the instant, and now if it is past.
         tail: of their header, from `messages.header_tail`.
         chosen: whether a user chose the ids. Then an id that is there already with the same body is left as it is.
+        most: messages that the queue may hold; 0: as many as there are.
 
     Returns:
-        The instant by Redis's clock. Reading the reply raises IdTaken when an id is there with another body.
+        The instant by Redis's clock. Reading the reply raises IdTaken when an id is there with another body, and
+        QueueFull when there is no room.
     """
     words: list[Word]
-    if not chosen and not delay:
+    if not chosen and not delay and not most:
         words = [keys.name, tail, *(word for message in messages for word in message)]
         task_index = (index[0], index[1], index[3]) if len(index) > 1 else index
         script = scripts.load("enqueue_ready")
         return listed(Operation(script, (*keys.entrance, *task_index), words, _instant, keys.memo), keys, index)
-    words = [keys.name, _wait(delay), tail, "1" if chosen else "0"]
+    words = [keys.name, _wait(delay), tail, "1" if chosen else "0", str(most)]
     words += (word for message in messages for word in message)
 
     def read(reply: Any) -> float:
+        if isinstance(reply, list) and reply[0] == -1:
+            raise QueueFull(
+                f"queue {keys.name!r}: expected at most {most} messages in it (max_queue_size), it holds {reply[1]}, "
+                f"and {len(messages)} more are too many; try again when some are done"
+            )
         if isinstance(reply, list):
             raise IdTaken(
                 f"id {reply[1].decode()!r}: expected one that queue {keys.name!r} does not hold, but another message "

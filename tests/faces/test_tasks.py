@@ -19,6 +19,7 @@ from rpqueue import App, cron_expr, periodic
 from rpqueue.errors import (
     IdTaken,
     MessageTooLarge,
+    QueueFull,
     RedisUnavailable,
     RefusedInput,
     RefusedName,
@@ -734,3 +735,67 @@ def test_a_schedule_by_its_period_a_cron_expression_or_a_function(app: App, star
 def test_schedules_that_cannot_be_used_are_refused(app: App, options: dict[str, Any]) -> None:
     with pytest.raises((RefusedInput, WrongType), match="expected"):
         app.task(name="x", **options)(add)
+
+
+# ---- Full queues.
+
+
+def test_a_full_queue_refuses_calls_until_some_are_over(app: App, start_worker: StartWorker) -> None:
+    task = app.task(queue="small", max_queue_size=2)(add)
+    task.execute(1)
+    task.execute(1, delay=60)
+    with pytest.raises(QueueFull, match="at most 2 messages"):
+        task.execute(1)
+    with pytest.raises(QueueFull):
+        app.call_task(task.name, None, 1)
+    start_worker()
+    wait_until(lambda: app.queue_sizes()[0][1] == 1, SOON, "room in the queue")
+    task.execute(1)
+
+
+def test_of_many_calls_that_a_full_queue_has_no_room_for_none_is_in(app: App) -> None:
+    task = app.task(queue="small", max_queue_size=3)(add)
+    with pytest.raises(QueueFull) as failure:
+        task.execute_many([(1,)] * 4)
+    assert failure.value.fates is not None
+    assert failure.value.fates.done == []
+    assert len(task.execute_many([(1,)] * 3)) == 3
+    with pytest.raises(QueueFull), app.pipeline():
+        task.execute(1)
+
+
+def test_many_producers_at_once_never_overfill_a_queue(app: App) -> None:
+    task = app.task(queue="small", max_queue_size=20)(add)
+    refused = []
+
+    def produce() -> None:
+        for _ in range(10):
+            try:
+                task.execute(1)
+            except QueueFull:
+                refused.append(1)
+
+    threads = [threading.Thread(target=produce) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert app.queue_sizes()[0][1] == 20
+    assert len(refused) == 30
+
+
+def test_items_may_fill_a_queue_too(app: App) -> None:
+    small = app.Data("small", vis_timeout=5, max_queue_size=3)
+    small.put_data([1, 2])
+    with pytest.raises(QueueFull):
+        small.put_data([3, 4])
+    small.put_data([3])
+    small.done_data(small.get_data(1))
+    small.put_data([4])
+    assert small.currently_available() == (3, 0)
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, "9", None, True])
+def test_sizes_that_are_no_number_are_refused(app: App, size: Any) -> None:
+    with pytest.raises(RefusedInput, match="max_queue_size of"):
+        app.task(name="x", max_queue_size=size)(add)

@@ -52,6 +52,7 @@ def enqueue(
     lease: float = 0,
     attempts: int = 1,
     flags: int = 0,
+    most: int = 0,
     number: int | None = None,
     on_cluster: bool = False,
 ) -> Any:
@@ -59,7 +60,7 @@ def enqueue(
     index = queue.index_keys if queue.kind == "tasks" else (queue.app.data_queues,)
     pairs = messages.items() if isinstance(messages, Mapping) else messages
     words = [word for pair in pairs for word in pair]
-    if not delay and not chosen:
+    if not delay and not chosen and not most:
         index = (index[0], index[1], index[3]) if len(index) > 1 else index
         return queue.run(
             "enqueue_ready",
@@ -69,7 +70,7 @@ def enqueue(
     return queue.call(
         "enqueue",
         [queue.memo, *(() if on_cluster else index)],
-        [number or queue.number(), queue.name, delay, header_tail(lease, attempts, flags), int(chosen), *words],
+        [number or queue.number(), queue.name, delay, header_tail(lease, attempts, flags), int(chosen), most, *words],
     )
 
 

@@ -152,7 +152,23 @@ def test_a_thousand_messages_go_in_one_call(queue: Queue) -> None:
 @pytest.mark.parametrize(("at", "place"), [(60_000, "scheduled"), (-60_000, "ready")])
 def test_messages_may_be_due_at_an_instant_and_now_if_it_is_past(queue: Queue, at: int, place: str) -> None:
     due = queue.clock.start + at
-    words = [queue.number(), queue.name, f"@{due}", "", 0, "a", "1"]
+    words = [queue.number(), queue.name, f"@{due}", "", 0, 0, "a", "1"]
     now = queue.call("enqueue", [queue.memo, *queue.index_keys], words)
     assert queue.state() == ({"scheduled": {"a": at}} if place == "scheduled" else {"ready": ["a"]})
     assert queue.message("a") == f"1 {max(due, now)}|1"
+
+
+@pytest.mark.any_server
+def test_a_queue_takes_no_more_than_it_may_hold_and_none_of_too_many(queue: Queue) -> None:
+    queue.given(ready=["a"], scheduled={"b": 60_000}, leased={"c": (60_000, 1)}, parked={"d": "task"})
+    queue.given(dead={"e": -5})
+    before = queue.state()
+    assert enqueue(queue, {"f": "1", "g": "2"}, most=5) == [-1, 4]
+    assert queue.state() == before
+    assert isinstance(enqueue(queue, {"f": "1"}, most=5), int)
+    assert enqueue(queue, {"g": "1"}, most=5, delay=5000) == [-1, 5]
+
+
+def test_what_is_in_a_full_queue_already_may_be_put_again(queue: Queue) -> None:
+    assert isinstance(enqueue(queue, {"a": "1"}, most=1, chosen=True), int)
+    assert isinstance(enqueue(queue, {"a": "1"}, most=1, chosen=True), int)

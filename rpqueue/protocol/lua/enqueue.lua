@@ -11,13 +11,14 @@
 -- ARGV[3]     delay         text    ms until the messages are due, 0: ready now; or @ and the instant (ms), now if it is past
 -- ARGV[4]     tail          text    of the header: see header_tail()
 -- ARGV[5]     chosen        0|1     1: a user chose the ids, so they may come again after they are done
--- ARGV[6..n]  messages      id, body, id, body, ...
--- Returns now (ms). A chosen id that the queue already holds with the same body stays as it is; with another body the
+-- ARGV[6]     most          int     messages that the queue may hold, ready, scheduled, leased and parked; 0: no limit
+-- ARGV[7..n]  messages      id, body, id, body, ...
+-- Returns now (ms). {-1, size} when the queue, which holds so many, has no room for all of these; nothing was written. A chosen id that the queue already holds with the same body stays as it is; with another body the
 -- reply is {0, id} and nothing was written. One that was given up (dead, lost or failed) leaves its grave and is new.
 -- O(messages). Begins with a growing write: refused whole at maxmemory.
 -- Needs: now, queue, check, memo, tally, counts, sift, wake, head, index
 local q, memo = queue_at(1), KEYS[13]
-local number, name, tail, chosen = ARGV[1], ARGV[2], ARGV[4], ARGV[5] == '1'
+local number, name, tail, chosen, most = ARGV[1], ARGV[2], ARGV[4], ARGV[5] == '1', tonumber(ARGV[6])
 local done = recall(memo, number)
 if done then return done end
 local now = now_ms()
@@ -28,12 +29,18 @@ local fresh, fields, fences, graves = {}, {}, {}, {}
 if chosen then
   check(q, true)
   local taken
-  fresh, fields, fences, graves, taken = sift(q, header, now, 6)
+  fresh, fields, fences, graves, taken = sift(q, header, now, 7)
   if taken then return {0, taken} end
 else
-  for i = 6, #ARGV, 2 do
-    fresh[(i - 4) / 2], fields[i - 5], fields[i - 4] = ARGV[i], ARGV[i], header .. ARGV[i + 1]
+  for i = 7, #ARGV, 2 do
+    fresh[(i - 5) / 2], fields[i - 6], fields[i - 5] = ARGV[i], ARGV[i], header .. ARGV[i + 1]
   end
+end
+
+if most > 0 and #fresh > 0 then
+  local size = redis.call('LLEN', q.ready) + redis.call('ZCARD', q.scheduled) + redis.call('ZCARD', q.leased)
+    + redis.call('HLEN', q.parked)
+  if size + #fresh > most then return {-1, size} end
 end
 
 if #fresh > 0 then
