@@ -112,6 +112,15 @@ class Claim:
         """Runs that are left, this one included."""
         return max(self.runs_allowed - self.counted + 1, 1)
 
+    def belongs_to(self, task: Task[..., Any]) -> None:
+        """Its task is known. The number of runs that are left goes to functions that take it, and to no other."""
+        self.task = task
+        if self.kwargs:
+            told = self.kwargs.pop("_attempts", None)
+            self.told = told if type(told) is int else None
+        if task.takes_attempts:
+            self.kwargs["_attempts"] = self.attempts_left
+
     def move_deadline(self, deadline: float) -> None:
         """Have the lease be kept up to another instant, epoch seconds."""
         self.deadline = deadline

@@ -116,13 +116,8 @@ class Runner:
 
     def _start(self, task: Task[..., Any], claim: Claim) -> float:
         """Write down that it runs, and since when. Returns that instant."""
-        claim.task = task
+        claim.belongs_to(task)
         claim.ledger = self._ledger
-        if claim.kwargs:
-            told = claim.kwargs.pop("_attempts", None)
-            claim.told = told if type(told) is int else None
-        if task.takes_attempts:
-            claim.kwargs["_attempts"] = claim.attempts_left
         self._ledger.move(claim.record, Stage.STARTED)
         claim.started = started = time.monotonic()
         return started

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rpqueue import App, cron_expr, periodic
+from rpqueue import CURRENT_TASK, App, cron_expr, periodic
 from rpqueue.errors import (
     IdTaken,
     MessageTooLarge,
@@ -655,6 +655,36 @@ def test_the_function_gets_attempts_only_if_it_takes_them(app: App, start_worker
     assert takes.execute().get(SOON) == 3
     assert takes.execute(_attempts=2).get(SOON) == 2
     assert takes_not.execute(_attempts=2).get(SOON) == "fine"
+
+
+def test_a_function_that_takes_no_attempts_is_not_retried_for_ever(app: App, start_worker: StartWorker) -> None:
+    seen: list[tuple[int, int]] = []
+
+    @app.task(attempts=3, retry_delay=0)
+    def tries(number: int) -> None:
+        seen.append((number, CURRENT_TASK.attempts_left))
+        if tries.retry(number + 1) is None:
+            over.set()
+
+    over = threading.Event()
+    start_worker()
+    tries.execute(1)
+    assert over.wait(SOON)
+    assert seen == [(1, 3), (2, 2), (3, 1)]
+
+
+def test_deliveries_count_down_what_one_call_was_given(app: App, start_worker: StartWorker) -> None:
+    seen: list[int] = []
+
+    @app.task(attempts=9, vis_timeout=60, retry_delay=0)
+    def fails(_attempts: int) -> None:
+        seen.append(_attempts)
+        raise ValueError
+
+    start_worker()
+    with pytest.raises(TaskFailed):
+        fails.execute(_attempts=3).get(SOON)
+    assert seen == [3, 2, 1]
 
 
 # ---- Instants and schedules by TaskTiger's names.
