@@ -59,6 +59,8 @@ DURABILITY_REPLICAS: int
 DURABILITY_TIMEOUT: float
 SIGNING_KEYS: dict[str, Any] | str | None
 SIGNING_REQUIRED: bool | None
+ALWAYS_EAGER: bool
+EAGER_PROPAGATES: bool
 
 app = App(settings=Settings(globals()))
 

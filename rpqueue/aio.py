@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import rpqueue
 
 from . import awaited as classes
-from . import tasks
+from . import eager, tasks
 from .app import App
 from .broker_aio import AsyncBroker, awaited
 from .bulk import Arguments
@@ -122,6 +122,8 @@ class Aio:
             if inspect.isawaitable(value):
                 value = await value
             return classes.InlineTask(task, value, [list(args), kwargs])
+        if task.is_eager(kwargs):
+            return classes.EagerTask(await eager.execute_async(task, args, kwargs))
         pipeline, proof = current(self.app), task.proof(kwargs)
         if pipeline is None and proof is None:
             operation, enqueued = task.call(args, kwargs)
@@ -148,16 +150,21 @@ class Aio:
         _queue: str | bytes | None = None,
         _attempts: int | None = None,
         durability: Durability | None = None,
-    ) -> list[classes.EnqueuedTask]:
+    ) -> list[classes.EnqueuedTask | classes.InlineTask]:
         """
         Enqueue many calls of a task, a thousand in one round trip. See `rpqueue.Task.execute_many`.
 
         Cancelled in between, it has enqueued the batches before, and the one that was under way.
         """
         self._check(task)
+        if task.starts_eagerly(delay, when):
+            task.proof({"durability": durability})
+            made = task.messages(calls, taskids, _queue, _attempts)
+            return [classes.EagerTask(call) for call in await eager.execute_many_async(task, made)]
         show: Callable[..., Any] = lambda calls: [self._awaited(call) for call in calls]  # noqa: E731
         flow = task.enqueuing(calls, delay, taskids, _queue, _attempts, show, durability, when)
-        return await self.broker.run(flow)
+        many: list[classes.EnqueuedTask | classes.InlineTask] = await self.broker.run(flow)
+        return many
 
     def pipeline(self) -> classes.Pipeline:
         """
@@ -177,9 +184,13 @@ class Aio:
 
     async def call_task(
         self, name: str, queue: str | bytes | None = None, /, *args: Any, **kwargs: Any
-    ) -> classes.EnqueuedTask:
+    ) -> classes.EnqueuedTask | classes.InlineTask:
         """Enqueue a task by name; this process need not have imported it. See `rpqueue.call_task`."""
-        return await self.broker.run(self.app.calling(name, queue, args, kwargs, self._awaited))
+        task = self.app.eager_task(name, kwargs)
+        if task is not None:
+            return await self.execute(task, *args, **kwargs)
+        call: classes.EnqueuedTask = await self.broker.run(self.app.calling(name, queue, args, kwargs, self._awaited))
+        return call
 
     async def known_tasks(self) -> dict[str, Task[..., Any]]:
         """``{name: task}`` of the tasks of this process and of those that any worker told to Redis."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .calling import Calling
 from .data import Data
 from .declaring import Declaring
+from .eager import EagerTask
 from .enqueued import EnqueuedTask
 from .flushing import Flushing
 from .locks import SimpleLock
@@ -38,6 +39,7 @@ class App(Declaring, Calling, Queues, Flushing):
         mine = {"app": self, "__module__": "rpqueue"}
         self.Task = type("Task", (Task,), mine)
         self.EnqueuedTask = type("EnqueuedTask", (EnqueuedTask,), mine)
+        self.EagerTask = type("EagerTask", (EagerTask, self.EnqueuedTask), {"__module__": "rpqueue"})
         self.Data = type("Data", (Data,), mine)
         self.SimpleLock = type("SimpleLock", (SimpleLock,), mine)
 

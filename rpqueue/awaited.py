@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import enqueued, pipelines
+from . import eager, enqueued, pipelines
 from .protocol.data import Catch, Items
 
 if TYPE_CHECKING:
@@ -90,19 +90,26 @@ class InlineTask:
     """What ``execute(execute_inline_now=True)`` returns: a call that ran already. Has the face of an EnqueuedTask."""
 
     def __init__(self, task: Task[..., Any], value: Any, args: list[Any]) -> None:
-        self.sync = enqueued.InlineTask(task, value, args)
-        self.name, self.taskid, self.queue, self.task = self.sync.name, self.sync.taskid, self.sync.queue, task
+        self._stand_for(enqueued.InlineTask(task, value, args))
+
+    def _stand_for(self, sync: enqueued.InlineTask | eager.EagerTask) -> None:
+        #: The same call, for code that does not await.
+        self.sync = sync
+        self.name, self.taskid, self.queue, self.task = sync.name, sync.taskid, sync.queue, sync.task
+
+    def __repr__(self) -> str:
+        return repr(self.sync)
 
     async def status(self) -> str:
-        """It is done."""
+        """How it ended."""
         return self.sync.status
 
-    async def args(self) -> list[Any]:
-        """``[args, kwargs]``."""
+    async def args(self) -> list[Any] | None:
+        """As `sync` has it."""
         return self.sync.args
 
     async def result(self) -> Any:
-        """What the function returned."""
+        """What it returned."""
         return self.sync.result
 
     async def wait(self, timeout: float = 30) -> bool:
@@ -110,12 +117,19 @@ class InlineTask:
         return self.sync.wait(timeout)
 
     async def get(self, timeout: float | None = None) -> Any:
-        """What the function returned."""
+        """What it returned. Raises as `sync` does."""
         return self.sync.get(timeout)
 
-    async def cancel(self) -> bool:
+    async def cancel(self) -> bool | int:
         """Too late."""
         return self.sync.cancel()
+
+
+class EagerTask(InlineTask):
+    """A call that ALWAYS_EAGER has run. `sync` tells more of it. See `rpqueue.eager.EagerTask`."""
+
+    def __init__(self, sync: eager.EagerTask) -> None:
+        self._stand_for(sync)
 
 
 class Data:

@@ -145,8 +145,26 @@ class Calling(System):
         Raises:
             UnknownTask: a ValueError and KeyError; says what is known.
         """
+        task = self.eager_task(name, kwargs)
+        if task is not None:
+            return task.execute(*args, **kwargs)  # type: ignore[return-value] # execute_inline_now has no type
         call: Enqueued = run_together(self.broker, self.calling(name, queue, args, kwargs))
         return call
+
+    def eager_task(self, name: str, kwargs: dict[str, Any]) -> tasks.Task[..., Any] | None:
+        """
+        The task of a call that ALWAYS_EAGER has run now; None: it is to be enqueued.
+
+        Takes ``_verify_call`` out of *kwargs* then, since there is nobody but this process to know the task.
+        """
+        if not self.settings.always_eager:
+            return None
+        task: tasks.Task[..., Any] | None = self.settings.registry.get(name)
+        is_for_later = {"delay", "when"} & kwargs.keys() if task is None else not task.is_eager(kwargs)
+        if is_for_later:
+            return None
+        kwargs.pop("_verify_call", None)
+        return self.get_task(name)
 
     def calling(
         self,

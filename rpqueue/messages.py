@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntFlag
 from itertools import chain
@@ -93,6 +94,11 @@ def header_tail(lease: float = 0, attempts: int = 1, flags: int = 0) -> str:
     if not lease and attempts == 1 and not flags:
         return ""
     return f" {round(lease * 1000)} {attempts} {int(flags)}"
+
+
+def whole(tail: str, body: bytes) -> bytes:
+    """A message that became ready now, by this machine's clock: what enqueueing would have made of its parts."""
+    return f"{VERSION} {time.time() * 1000:.0f}{tail}|".encode() + body
 
 
 def parse_header(header: bytes) -> tuple[float, float, int, Flags]:

@@ -221,6 +221,13 @@ class Settings:
         "Whether to refuse what is not signed; None: what RPQUEUE_SIGNING_REQUIRED says, 0 or 1.",
     )
 
+    always_eager = Setting(
+        lambda: False, _truth, "Whether calls without a delay run when they are made, without Redis; for tests."
+    )
+    eager_propagates = Setting(
+        lambda: False, _truth, "Whether a call that ALWAYS_EAGER runs raises what its task raised, when it is made."
+    )
+
     def __init__(self, namespace: MutableMapping[str, Any] | None = None) -> None:
         self.namespace: MutableMapping[str, Any] = {} if namespace is None else namespace
         #: By name: the value that was found acceptable last, and what it was taken as.

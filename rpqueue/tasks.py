@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
-from . import bulk, messages
+from . import bulk, eager, messages
 from .bulk import Arguments
 from .durability import Durability, Proof, durability_of
 from .enqueued import EnqueuedTask, InlineTask, calls_of
 from .errors import RefusedInput, UnserializableValue, WrongType
 from .instants import instant
 from .keys import QueueKeys, name_text
+from .loops import run_to_end
 from .messages import FOREVER, Flags
 from .middleware import Outgoing, TaskRunner
 from .options import attempts_number, pool_name, queue_size, runner_of, task_names, timeouts
@@ -242,6 +243,8 @@ class Task(Generic[P, R]):
         """
         if kwargs.pop("execute_inline_now", False):
             return self._inline(args, kwargs)
+        if self.app.settings.always_eager and self.is_eager(kwargs):
+            return eager.execute(self, args, kwargs)
         pipeline, proof = current(self.app), self.proof(kwargs)
         if pipeline is None and proof is None:
             operation, enqueued = self.call(args, kwargs)
@@ -255,6 +258,17 @@ class Task(Generic[P, R]):
         return enqueued
 
     delay = execute
+
+    def is_eager(self, kwargs: dict[str, Any]) -> bool:
+        """Whether a call with these keyword arguments and options runs when it is made, as ALWAYS_EAGER says."""
+        return self.starts_eagerly(kwargs.get("delay"), None if self.takes_when else kwargs.get("when"))
+
+    def starts_eagerly(self, delay: Any, when: Any) -> bool:
+        """Whether a call that is due then runs when it is made. An instant is looked at by this machine's clock."""
+        if not self.app.settings.always_eager:
+            return False
+        due = self._seconds(delay, when)
+        return due <= (time.time() if isinstance(due, Due) else 0)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Operation[float], EnqueuedTask]:
         """What `execute` sends, and what it returns then. Takes its own options out of *kwargs*."""
@@ -270,6 +284,11 @@ class Task(Generic[P, R]):
         if asked is not None:
             asked = durability_of(asked, f"durability of {self.name}")
         return self.app.proof(asked, self.durability)
+
+    def message(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[QueueKeys, str, bytes]:
+        """Queue, id and message of a call that starts at once, as a worker would get them. As `call` in all else."""
+        keys, (message_id, body), _, tail, _ = self._message(args, kwargs)
+        return keys, message_id, messages.whole(tail, body)
 
     def put(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], proof: Proof | None = None
@@ -407,6 +426,9 @@ class Task(Generic[P, R]):
             DurabilityNotConfirmed: a batch is in its queue, and not as safe as *durability* asks, or not in time. Those
                 after it are not sent; `fates` says which are in.
         """
+        if self.starts_eagerly(delay, when):
+            self.proof({"durability": durability})
+            return eager.execute_many(self, self.messages(calls, taskids, _queue, _attempts))
         made: list[EnqueuedTask] = run_together(
             self.app.broker, self.enqueuing(calls, delay, taskids, _queue, _attempts, durability=durability, when=when)
         )
@@ -426,6 +448,43 @@ class Task(Generic[P, R]):
         """What `execute_many` says to Redis. *show* makes what users get to see of calls."""
         seconds, keys = self._seconds(delay, when), self._keys(queue)
         proof = self.proof({"durability": durability})
+        made, tail = self._messages(many, taskids, keys, attempts, is_delayed=seconds > 0)
+        pipeline, own = current(self.app), Batches()
+        hold = own.add if pipeline is None else pipeline.add
+        shown: list[Any] = []
+        for pairs in bulk.cut(made):
+            calls = calls_of(self, keys.name, [message_id for message_id, _ in pairs])
+            seen = show(calls)
+            shown += seen
+            fate = hold(self._put(keys, pairs, seen, seconds, tail, taskids is not None, proof))
+            for call in calls:
+                call.fate = fate
+        if pipeline is None:
+            yield from sending(own)
+        return shown
+
+    def messages(
+        self,
+        many: Iterable[Arguments],
+        taskids: Iterable[str | bytes] | None = None,
+        queue: Any = None,
+        attempts: Any = None,
+    ) -> list[tuple[QueueKeys, str, bytes]]:
+        """What `message` gives, for each of many calls that start at once. All are checked."""
+        keys = self._keys(queue)
+        made, tail = self._messages(many, taskids, keys, attempts, is_delayed=False)
+        return [(keys, message_id, messages.whole(tail, body)) for message_id, body in made]
+
+    def _messages(
+        self,
+        many: Iterable[Arguments],
+        taskids: Iterable[str | bytes] | None,
+        keys: QueueKeys,
+        attempts: Any,
+        *,
+        is_delayed: bool,
+    ) -> tuple[list[tuple[str, bytes]], str]:
+        """Ids and bodies of many calls, and the tail of their headers."""
         deliveries = None if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
         more = {} if deliveries is None or self._goes_without_saying(deliveries) else {"_attempts": deliveries}
         limit, middleware = self.app.settings.max_message_bytes, self.app.settings.middleware
@@ -441,23 +500,9 @@ class Task(Generic[P, R]):
         if middleware:
             metas = (self._meta(one, keys.name) for one in ids)
             bodies = bulk.bodies(self.name, many, more, limit, lambda: next(metas))
-        tail = self.header_tail(deliveries, delayed=seconds > 0)
-        made, signer = list(zip(ids, bodies, strict=True)), self.app.signer
-        if signer:
-            made = signer.sign(keys.stem, tail, made)
-        pipeline, own = current(self.app), Batches()
-        hold = own.add if pipeline is None else pipeline.add
-        shown: list[Any] = []
-        for pairs in bulk.cut(made):
-            calls = calls_of(self, keys.name, [message_id for message_id, _ in pairs])
-            seen = show(calls)
-            shown += seen
-            fate = hold(self._put(keys, pairs, seen, seconds, tail, taskids is not None, proof))
-            for call in calls:
-                call.fate = fate
-        if pipeline is None:
-            yield from sending(own)
-        return shown
+        tail, signer = self.header_tail(deliveries, delayed=is_delayed), self.app.signer
+        made = list(zip(ids, bodies, strict=True))
+        return signer.sign(keys.stem, tail, made) if signer else made, tail
 
     def _chosen(self, taskids: Iterable[str | bytes], number: int) -> list[str]:
         if isinstance(taskids, (str, bytes)) or not hasattr(type(taskids), "__iter__"):
@@ -480,7 +525,8 @@ class Task(Generic[P, R]):
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InlineTask:
         value = self.start_inline(args, kwargs)
         if inspect.isawaitable(value):
-            value = _run_coroutine(value)
+            made: Any = value
+            value = run_to_end(lambda: made)
         return InlineTask(self, value, [list(args), kwargs])
 
     def start_inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -516,7 +562,8 @@ class Task(Generic[P, R]):
         if left < 1:
             return False
         kwargs["_attempts"] = left
-        kwargs.setdefault("delay", self.retry_delay)
+        if not self.app.settings.always_eager:
+            kwargs.setdefault("delay", self.retry_delay)
         return True
 
 
@@ -530,12 +577,3 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def _takes(function: Callable[..., Any], name: str) -> bool:
     parameters = _parameters(function).values()
     return any(p.kind is p.VAR_KEYWORD or (p.name == name and p.kind is not p.POSITIONAL_ONLY) for p in parameters)
-
-
-def _run_coroutine(awaitable: Any) -> Any:
-    import asyncio
-
-    async def whole() -> Any:
-        return await awaitable
-
-    return asyncio.run(whole())

@@ -21,6 +21,7 @@ LEVELS = {
     "keys": VALUES,
     "legacy": VALUES,
     "logs": VALUES,
+    "loops": VALUES,
     "messages": VALUES,
     "periods": VALUES,
     "redaction": VALUES,
@@ -53,6 +54,7 @@ LEVELS = {
     "calling": HELD,
     "current": HELD,
     "data": HELD,
+    "eager": HELD,
     "enqueued": HELD,
     "declaring": HELD,
     "flushing": HELD,
@@ -86,6 +88,7 @@ STRANGERS = {("worker", "inspection"), ("inspection", "worker")}
 # Upward on purpose: (file under rpqueue/, name of the module). Each with its reason.
 UPWARD: dict[tuple[str, str], str] = {
     ("app.py", "worker"): "App.execute_tasks() loads the worker when it is called, not on import",
+    ("eager.py", "worker"): "only who has calls run when they are made needs the worker for that",
 }
 
 # The embedded server can be lifted out of the package: nothing but the errors comes with it.

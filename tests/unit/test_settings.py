@@ -57,6 +57,8 @@ TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
     "DURABILITY_TIMEOUT": (1.0, timedelta(seconds=2), 2.0, [0, None, -1]),
     "SIGNING_KEYS": (Secrets(), {"a": SECRET}, Secrets(a=SECRET.encode()), [7, [], {"a": "short"}, {"~": SECRET}, "a"]),
     "SIGNING_REQUIRED": (False, 1, True, []),
+    "ALWAYS_EAGER": (False, 1, True, []),
+    "EAGER_PROPAGATES": (False, "yes", True, []),
 }
 REFUSED = [(name, value) for name, (_, _, _, values) in TABLE.items() for value in values]
 
