@@ -216,6 +216,11 @@ def status_of(where: Whereabouts) -> str:
     return str(where.state or State.DONE)
 
 
+def n_executions_of(where: Whereabouts) -> int:
+    """Runs of a message that failed or crashed: as its counters say, or as many as are remembered from before."""
+    return max(where.failures + where.crashes, where.recorded)
+
+
 def args_of(call: EnqueuedTask, where: Whereabouts) -> list[Any] | None:
     """A message as get_page shows it, ``[taskid, name, args, kwargs, available at]``; None when it is gone."""
     if not where.message:

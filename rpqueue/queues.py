@@ -198,8 +198,8 @@ class Queues(System):
             queues = yield from self.queues_of(is_data=False)
             buried = yield from views.reading_buried(queues, State.DEAD, limit, skip=skip, chunk=self.queues_per_call)
             return (yield from redacted(self, [task_row(one.queue, one.where, self.signer) for one in buried]))
-        found, _ = yield from views.page(keys, (State.READY, State.SCHEDULED), limit, skip=skip)
-        return (yield from redacted(self, [task_row(keys, where, self.signer) for where in found]))
+        found = yield from views.page(keys, (State.READY, State.SCHEDULED), limit, skip=skip, records=0)
+        return (yield from redacted(self, [task_row(keys, where, self.signer) for where in found.rows]))
 
     def read_deadletter(
         self, conn: Redis | None = None, delete: bool = False, limit: int = 100, is_data: bool = False

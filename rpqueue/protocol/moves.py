@@ -239,10 +239,30 @@ def parked(queues: Sequence[QueueKeys], limit: int = 1000) -> Operation[list[tup
 
 
 def redrive(
-    keys: QueueKeys, index: Index, grave: State, ids: Sequence[str] = (), limit: int = 1000
+    keys: QueueKeys,
+    index: Index,
+    grave: State | None,
+    ids: Sequence[str] = (),
+    limit: int = 1000,
+    *,
+    delay: float = 0,
+    step: float = 0,
 ) -> Operation[list[str]]:
-    """Buried → ready: these ids, or the *limit* oldest. Returns the ids that went back."""
-    words = [keys.name, grave.value, str(limit), *ids]
+    """
+    Buried → ready, or scheduled one after the other.
+
+    Args:
+        grave: out of which; None: any.
+        ids: which messages; none: the oldest ones.
+        limit: most messages to move where no ids are given, 1 to 1,000.
+        delay: seconds until the first of them is due; counts only with *step*.
+        step: seconds from one to the next; 0: all are ready at once.
+
+    Returns:
+        The ids that went back, in the order in which they will start.
+    """
+    words: list[Word] = [keys.name, "any" if grave is None else grave.value, str(limit)]
+    words += (f"{delay * 1000:.3f}", f"{step * 1000:.6f}" if step else "0", *ids)
     return Operation(scripts.load("redrive"), (*keys.block, *index), words, _texts, keys.memo)
 
 
@@ -300,6 +320,7 @@ class Whereabouts:
     error: bytes  #: JSON of its last error, or empty
     earlier: tuple[bytes, ...]  #: JSON of the errors before that one, newest first
     outcome: bytes  #: JSON of what it ended with, or empty
+    recorded: int = 0  #: records of failed runs that are kept of it, of which a page shows the newest
 
 
 def whereabouts(keys: QueueKeys, ids: Sequence[str]) -> Operation[list[Whereabouts]]:
@@ -335,8 +356,15 @@ def told_by(last: bytes) -> list[bytes]:
     return [reason.partition(b" ")[0], *records.split(b"\n")]
 
 
-def row_read(message_id: str, state: State | None, row: Sequence[bytes], now: float, outcome: bytes) -> Whereabouts:
-    """Where a message is, from a row ``[at, counts, message, last]`` of a script's reply."""
+def row_read(
+    message_id: str,
+    state: State | None,
+    row: Sequence[bytes],
+    now: float,
+    outcome: bytes,
+    recorded: int | None = None,
+) -> Whereabouts:
+    """Where a message is, from a row ``[at, counts, message, last]`` of a script's reply; None: *last* is whole."""
     at, counts, message, last = row
     failures, crashes, interruptions = numbers_of(counts)
     reason, error, *earlier = told_by(last)
@@ -353,4 +381,5 @@ def row_read(message_id: str, state: State | None, row: Sequence[bytes], now: fl
         error,
         tuple(earlier),
         outcome,
+        (bool(error) + len(earlier)) if recorded is None else recorded,
     )

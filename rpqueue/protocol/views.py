@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..keys import AppKeys, QueueKeys, text_of
+from ..keys import AppKeys, QueueKeys, text_of, wire
 from ..states import State
 from . import scripts
 from .moves import Index, Taken, Whereabouts, put_back, row_read, whereabouts
@@ -36,6 +36,7 @@ class Sizes(NamedTuple):
     failed: int
     seen: int  #: put in since the queue began
     done: int  #: finished since the queue began
+    retired: int  #: given up, and deleted since they were too old or too many
     age: float  #: seconds for which the first ready message has been waiting; 0 when none is ready
 
 
@@ -44,6 +45,14 @@ class Buried(NamedTuple):
 
     queue: QueueKeys
     where: Whereabouts
+
+
+class PageRead(NamedTuple):
+    """Some messages of a queue, in the order of its places."""
+
+    rows: list[Whereabouts]
+    cursor: str  #: for the next page of one place; ``"0"``: that has no more
+    cursors: list[str]  #: to go on behind each of the rows; empty where there is no order, as of what is parked
 
 
 def chunks(queues: Sequence[QueueKeys], size: int) -> list[Sequence[QueueKeys]]:
@@ -62,7 +71,7 @@ def sizes(queues: Sequence[QueueKeys]) -> Operation[list[Sizes]]:
 
     def read(reply: list[Any]) -> list[Sizes]:
         now = reply[0]
-        return [Sizes._make((*row[:9], max(now - row[9], 0) / 1000 if row[9] else 0.0)) for row in reply[1:]]
+        return [Sizes._make((*row[:10], max(now - row[10], 0) / 1000 if row[10] else 0.0)) for row in reply[1:]]
 
     return Operation(scripts.load("sizes"), [key for queue in queues for key in queue.block], (), read)
 
@@ -96,8 +105,16 @@ def clearing(keys: QueueKeys, index: Index, *, forget: bool = False) -> Flow[int
 
 
 def page(
-    keys: QueueKeys, places: Sequence[State], limit: int, *, skip: int = 0, after: str = ""
-) -> Operation[tuple[list[Whereabouts], str]]:
+    keys: QueueKeys,
+    places: Sequence[State],
+    limit: int,
+    *,
+    skip: int = 0,
+    after: str = "",
+    newest: bool = False,
+    most: int = 0,
+    records: int = 1,
+) -> Operation[PageRead]:
     """
     The messages in *places*, one place after the other.
 
@@ -106,26 +123,43 @@ def page(
         places: any of them but parked, or parked alone.
         limit: most messages to return, 1 to 1000.
         skip: how many to pass over.
-        after: ``"SCORE ID"`` of the last one seen, instead of *skip*, where there is one place and it is not ready; for
-            parked, the cursor that came with the last page.
+        after: the cursor of the page before, instead of *skip*, where there is one place.
+        newest: whether each place is shown the other way round.
+        most: bytes of each message to return; 0: all.
+        records: records of failed runs to return of each, the newest ones.
+
+    Of what is parked, which is in no order, a page may be empty and have a next one.
+    """
+    passed = int(after) if after and places[0] is State.READY else skip
+
+    def read(reply: list[Any]) -> PageRead:
+        now, found = reply[0] / 1000, reply[2:]
+        rows = [row_read(text_of(row[5]), State(row[0].decode()), row[1:5], now, b"", row[6]) for row in found]
+        cursors = [
+            str(passed + number) if row[0] == b"ready" else f"{row[1].decode()} {text_of(row[5])}"
+            for number, row in enumerate(found, 1)
+            if row[0] != b"parked"
+        ]
+        return PageRead(rows, text_of(reply[1]), cursors)
+
+    words = (str(limit), str(skip), wire(after), "1" if newest else "0", str(most), str(records))
+    places_said = (place.value for place in places)
+    return Operation(scripts.load("page"), keys.block, (*words, *places_said), read)
+
+
+def purge(
+    keys: QueueKeys, grave: State, ids: Sequence[str] = (), limit: int = BATCH, before: float = 0
+) -> Operation[list[str]]:
+    """
+    Delete buried messages for good: these ids, or the *limit* oldest.
+
+    Args:
+        before: epoch seconds before which they were buried, where no ids are given; 0: whenever that was.
 
     Returns:
-        The messages, and a cursor for the next page of parked ones; ``"0"`` when there is none.
+        The ids that were deleted.
     """
-
-    def read(reply: list[Any]) -> tuple[list[Whereabouts], str]:
-        now = reply[0] / 1000
-        return [row_read(text_of(row[5]), State(row[0].decode()), row[1:5], now, b"") for row in reply[2:]], reply[
-            1
-        ].decode()
-
-    words = (str(limit), str(skip), after, *(place.value for place in places))
-    return Operation(scripts.load("page"), keys.block, words, read)
-
-
-def purge(keys: QueueKeys, grave: State, ids: Sequence[str] = (), limit: int = BATCH) -> Operation[list[str]]:
-    """Delete buried messages for good: these ids, or the *limit* oldest. Returns the ids that were deleted."""
-    words = (grave.value, str(limit), *ids)
+    words = (grave.value, str(limit), str(round(before * 1000)), *ids)
     return Operation(scripts.load("purge"), keys.block, words, _texts, keys.memo)
 
 

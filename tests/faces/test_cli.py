@@ -129,7 +129,7 @@ def test_json_has_stable_keys(app: App, run: Run, work: Task[..., Any]) -> None:
     task = work.execute([], key={})
     said = json.loads(run("status", "--json").output)
     assert set(said) == {"redis", "prefix", "queues", "workers", "parked"}
-    counts = "name kind priority ready scheduled leased parked dead lost failed seen done oldest_age"
+    counts = "name kind priority ready scheduled leased parked dead lost failed seen done retired oldest_age"
     assert set(said["queues"][0]) == set(counts.split())
     [message] = json.loads(run("page", "mail", "--json").output)["messages"]
     assert (message["id"], message["state"], message["args"], message["kwargs"]) == (

@@ -256,9 +256,60 @@ def unpark(queue: Queue, *ids: str) -> Any:
     return queue.call("unpark", queue.index_keys, [queue.name, *ids])
 
 
-def redrive(queue: Queue, grave: str, *ids: str, limit: int = 100) -> Any:
+def redrive(
+    queue: Queue,
+    grave: str,
+    *ids: str,
+    limit: int = 100,
+    delay: float = 0,
+    step: float = 0,
+    number: int | None = None,
+) -> Any:
     keys = [queue.memo, *queue.index_keys]
-    return queue.call("redrive", keys, [queue.number(), queue.name, grave, limit, *ids])
+    return queue.call("redrive", keys, [number or queue.number(), queue.name, grave, limit, delay, step, *ids])
+
+
+def purge(
+    queue: Queue, grave: str, *ids: str, limit: int = 100, before: int | None = None, number: int | None = None
+) -> Any:
+    """*before* is since the queue's start; None: whenever it was."""
+    instant = 0 if before is None else queue.clock.start + before
+    return queue.call("purge", [queue.memo], [number or queue.number(), grave, limit, instant, *ids])
+
+
+def delete(queue: Queue, id: str, *, keep_for: int = 0, number: int | None = None) -> Any:
+    beside = [queue.keys.outcome(id), queue.keys.progress(id), queue.keys.checkpoint(id)]
+    return queue.call("delete", [queue.memo, *beside], [number or queue.number(), id, keep_for, "cancelled"])
+
+
+def reschedule(queue: Queue, id: str, due: int, *, from_now: bool = True, number: int | None = None) -> Any:
+    """*due* is from now on, or since the queue's start."""
+    instant = due if from_now else queue.clock.start + due
+    words = [number or queue.number(), queue.name, id, instant, int(from_now)]
+    return queue.call("reschedule", [queue.memo, *queue.index_keys], words)
+
+
+#: ttl in ms and how many are kept of one grave. All are, for ever.
+ALL = (0, -1)
+
+
+def retire(
+    queue: Queue,
+    *,
+    dead: tuple[int, int] = ALL,
+    lost: tuple[int, int] = ALL,
+    failed: tuple[int, int] = ALL,
+    limit: int = 100,
+    number: int | None = None,
+) -> Any:
+    return queue.call("retire", [queue.memo], [number or queue.number(), limit, *dead, *lost, *failed])
+
+
+def aging(
+    *queues: Queue, dead: tuple[int, int] = ALL, lost: tuple[int, int] = ALL, failed: tuple[int, int] = ALL
+) -> Any:
+    keys = [grave for queue in queues for grave in (queue.keys.dead, queue.keys.lost, queue.keys.failed)]
+    return queues[0].run("aging", keys, [*dead, *lost, *failed])
 
 
 def states(queue: Queue, *ids: str) -> Any:

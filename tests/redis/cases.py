@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from rpqueue.protocol import data, locks, moves, runs, schedules, views, workers
+from rpqueue.protocol import data, locks, mending, moves, runs, schedules, views, workers
 from rpqueue.protocol.cycle import Finished, cycle
 from rpqueue.protocol.moves import Rules
 from rpqueue.protocol.operation import Operation, Stamp
@@ -16,6 +16,7 @@ from tests.redis.harness import Queue
 
 MINUTE = 60_000
 RULES = Rules("tasks", 3, 100)
+BOUNDS = mending.Bounds(mending.Bound(0.001, None), mending.Bound(0, 5), mending.Bound(0, None))
 
 Make = Callable[[Queue], Operation[Any]]
 
@@ -79,6 +80,12 @@ CHANGES: dict[str, Case] = {
     "unpark": Case(lambda queue: moves.unpark(queue.keys, queue.index_keys, ["parked"]), reply=False),
     "cancel": Case(lambda queue: moves.cancel(queue.keys, "ready", 60)),
     "redrive": Case(lambda queue: moves.redrive(queue.keys, queue.index_keys, State.DEAD)),
+    "redrive: at a rate": Case(lambda queue: moves.redrive(queue.keys, queue.index_keys, None, step=0.25)),
+    "delete": Case(lambda queue: mending.delete(queue.keys, "ready", 60)),
+    "delete: dead": Case(lambda queue: mending.delete(queue.keys, "dead", 60)),
+    "reschedule": Case(lambda queue: mending.reschedule(queue.keys, queue.index_keys, "later", 120, from_now=True)),
+    "reschedule: now": Case(lambda queue: mending.reschedule(queue.keys, queue.index_keys, "later", 0, from_now=True)),
+    "retire": Case(lambda queue: mending.retire(queue.keys, BOUNDS, 100)),
     "put_back": Case(
         lambda queue: moves.put_back(
             queue.keys, queue.index_keys, State.DEAD, [moves.Taken("taken", b"1 5|1", "2 0 0 0", 1.5)]
@@ -109,7 +116,7 @@ ITEM_CHANGES: dict[str, Case] = {
 #: Scripts that change nothing, however often they are sent.
 QUESTIONS = {
     *{"audit", "census", "find", "kinds", "oldest", "page", "parked", "progress", "sizes", "states", "unfinished"},
-    *{"noted", "asked_to_stop"},
+    *{"noted", "asked_to_stop", "aging"},
 }
 #: Why a script is not tried here.
 ELSEWHERE = {

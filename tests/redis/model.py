@@ -285,7 +285,6 @@ class Model:
             message = self.messages[id]
             message.failures = message.crashes = message.interruptions = 0
             message.is_counted = True
-            self.errors.pop(id, None)
         self.ready += moved
         self.stats["redriven"] += len(moved)
         return moved

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from tests.redis.calls import purge
 from tests.redis.harness import Queue
 
 GRAVES = ("dead", "lost", "failed")
-
-
-def purge(queue: Queue, grave: str, *ids: str, limit: int = 100, number: int | None = None) -> Any:
-    return queue.call("purge", [queue.memo], [number or queue.number(), grave, limit, *ids])
 
 
 @pytest.mark.any_server
@@ -28,6 +23,15 @@ def test_without_names_the_oldest_go_at_most_the_limit(queue: Queue) -> None:
     queue.given(dead={"new": -1, "old": -9, "older": -10})
     assert purge(queue, "dead", limit=2) == ["older", "old"]
     assert queue.state()["dead"] == {"new": -1}
+
+
+@pytest.mark.any_server
+def test_those_go_that_were_buried_before_an_instant(queue: Queue) -> None:
+    queue.given(lost={"new": -1, "old": -9, "older": -10})
+    assert purge(queue, "lost", before=-10) == []
+    assert purge(queue, "lost", before=-1, limit=1) == ["older"]
+    assert purge(queue, "lost", before=-1) == ["old"]
+    assert queue.state()["lost"] == {"new": -1}
 
 
 def test_an_empty_grave_has_nothing_to_delete(queue: Queue) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rpqueue.protocol import views
 from rpqueue.protocol.operation import run
 from rpqueue.states import State
-from tests.redis.calls import lease
+from tests.redis.calls import lease, purge
 from tests.redis.harness import Queue
 
 MINUTE = 60_000
@@ -52,7 +52,7 @@ def test_a_worker_is_woken_and_finds_the_queue(queue: Queue) -> None:
 def test_a_dead_letter_is_dead_since_it_was_and_of_what(queue: Queue) -> None:
     queue.given(dead={"a": 5, "b": 7}, counts={"a": "2 1 0 0"}, errors={"a": "failed|{}", "b": "failed|{}"})
     before, message = queue.state(), queue.message("a")
-    queue.call("purge", [queue.memo], [queue.number(), "dead", 10, "a"])
+    purge(queue, "dead", "a")
     assert put_back(queue, "dead", ("a", message, "2 1 0 0", 5, f"failed {queue.clock.start + 5}|{{}}")) == ["a"]
     assert queue.state() == before
     assert queue.stats()["purged"] == 0

@@ -20,7 +20,7 @@ def test_the_named_ones_go_back_behind_what_is_ready_with_counters_at_nought(que
         "ready": ["z", "c", "a"],
         grave: {"b": -8},
         "counts": {"a": "4 0 0 0", "c": "1 0 0 0"},
-        "errors": {"b": f"{grave}|"},
+        "errors": dict.fromkeys("abc", f"{grave}|"),
     }
     assert queue.stats() == {"redriven": 2}
     assert queue.wakes() == (True, True)
@@ -62,6 +62,46 @@ def test_sent_again_after_the_message_was_done_it_brings_nothing_back(queue: Que
 
 
 @pytest.mark.any_server
+def test_what_its_runs_failed_of_stays_known(queue: Queue) -> None:
+    enqueue(queue, {"a": "1"}, lease=60, attempts=1, flags=Flags.USE_DEAD)
+    for run in (1, 2):
+        [[_, _, token, _]] = cycle(queue).claimed
+        assert fail(queue, "a", token, error=f'{{"run":{run}}}') == "dead"
+        redrive(queue, "dead")
+    assert queue.state()["errors"] == {"a": 'failed|{"run":2}\n{"run":1}'}
+    ack(queue, *((id, token) for _, id, token, _ in cycle(queue).claimed))
+    assert queue.state() == {}
+
+
+@pytest.mark.any_server
+def test_at_a_rate_they_become_due_one_after_the_other(queue: Queue) -> None:
+    queue.given(dead={"a": -9, "b": -8, "c": -7}, ready=["z"])
+    assert redrive(queue, "dead", limit=2, delay=1000, step=250.5) == ["a", "b"]
+    state = queue.state()
+    assert (state["ready"], state["dead"]) == (["z"], {"c": -7})
+    assert state["scheduled"] == {"a": queue.after(1000), "b": queue.after(1250)}
+    assert queue.index()["due"] == queue.after(1000)
+    assert queue.wakes() == (True, True)
+    assert cycle(queue).ids == ["z"]
+
+
+def test_out_of_any_grave_the_named_ones_go_back(queue: Queue) -> None:
+    queue.given(dead={"a": -9}, lost={"b": -8}, failed={"c": -7, "d": -6})
+    assert redrive(queue, "any", "c", "b", "x") == ["b", "c"]
+    assert queue.state()["ready"] == ["b", "c"]
+    assert redrive(queue, "any", limit=1) == ["a"]
+    assert redrive(queue, "any", limit=5) == ["d"]
+
+
+@pytest.mark.parametrize("step", [0, 100])
+def test_a_resend_gets_the_same_answer_and_moves_no_more(queue: Queue, step: int) -> None:
+    queue.given(dead={"a": -9, "b": -8})
+    answers = [redrive(queue, "dead", limit=1, step=step, number=77) for _ in range(2)]
+    assert answers == [["a"], ["a"]]
+    assert list(queue.state()["dead"]) == ["b"]
+
+
+@pytest.mark.any_server
 def test_who_held_it_before_it_died_cannot_end_its_new_life(queue: Queue) -> None:
     enqueue(queue, {"a": "[0.1]"}, lease=60, attempts=1, flags=Flags.USE_DEAD)
     cycle(queue)
@@ -82,7 +122,8 @@ def test_it_has_all_its_deliveries_again(queue: Queue) -> None:
             verdicts.append(fail(queue, "a", token))
         assert verdicts == ["ready", "dead"], f"life {life}"
         redrive(queue, "dead")
-    assert queue.state() == {"ready": ["a"], "counts": {"a": "7 0 0 0"}}
+    state = queue.state()
+    assert (state.pop("errors").keys(), state) == ({"a"}, {"ready": ["a"], "counts": {"a": "7 0 0 0"}})
 
 
 def test_a_lost_message_may_be_run_at_most_once_more(queue: Queue) -> None:

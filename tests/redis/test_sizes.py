@@ -25,10 +25,11 @@ def test_every_place_is_counted_and_nothing_written(queue: Queue) -> None:
     )
     other.given(leased={"x": (MINUTE, 1)})
     cycle(other, done=["x"])
+    queue.client.hset(queue.keys.stats, "retired", 4)
     there = queue.snapshot()
     now, *rows = queue.run("sizes", [*queue.keys.block, *empty.keys.block, *other.keys.block], [])
     assert queue.since_start(now) == queue.after()
-    assert rows == [[2, 3, 1, 2, 3, 1, 2, 0, 0, queue.clock.start], [0] * 10, [0] * 7 + [0, 1, 0]]
+    assert rows == [[2, 3, 1, 2, 3, 1, 2, 0, 0, 4, queue.clock.start], [0] * 11, [0] * 7 + [0, 1, 0, 0]]
     assert queue.snapshot() == there
 
 

@@ -38,7 +38,11 @@ CALLS: dict[str, tuple[Callable[[Queue], Any], str]] = {
     "unpark": (lambda queue: calls.unpark(queue, "p"), ALL),
     "redrive": (lambda queue: calls.redrive(queue, "dead"), ALL),
     "cancel": (lambda queue: calls.cancel(queue, "s"), ALL),
-    "purge": (lambda queue: queue.call("purge", [queue.memo], [1, "dead", 10]), ALL),
+    "redrive at a rate": (lambda queue: calls.redrive(queue, "any", step=5), ALL),
+    "purge": (lambda queue: calls.purge(queue, "dead"), ALL),
+    "delete": (lambda queue: calls.delete(queue, "d"), ALL),
+    "reschedule": (lambda queue: calls.reschedule(queue, "s", 0), ALL),
+    "retire": (lambda queue: calls.retire(queue, dead=(0, 0)), ALL),
     "force": (lambda queue: queue.call("force", queue.index_keys, [queue.name, 10]), ALL),
     "clear": (
         lambda queue: queue.call(
