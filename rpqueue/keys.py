@@ -106,6 +106,11 @@ def name_text(value: str | bytes, what: str) -> str:
     return text
 
 
+def lock_memo(lock_key: bytes, session: bytes) -> bytes:
+    """Number and answer of a session's last call about a lock, in the lock's slot."""
+    return lock_key.removesuffix(b"lock") + b"memo:" + session
+
+
 def are_names(found: Sequence[bytes]) -> bool:
     """Whether all of these, ids or names out of Redis, are such as `name_text` lets in."""
     try:

@@ -49,7 +49,7 @@ APP_TYPES = {
     "registry": "hash",
     "memo": "string",
 }
-LOCK_TYPES = {"lock": "string"}
+LOCK_TYPES = {"lock": "string", "memo": "string"}
 
 #: Keys that one call asks about.
 _CHUNK = 500

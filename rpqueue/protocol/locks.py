@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
+from ..keys import lock_memo
 from . import scripts
 from .operation import Operation
 
@@ -25,7 +27,7 @@ def refresh(lock_key: bytes, token: bytes, duration: float) -> Operation[bool]:
 
 def release(lock_key: bytes, token: bytes) -> Operation[bool]:
     """Give the lock back. False: the token did not hold it, and nothing was changed."""
-    return Operation(scripts.load("lock_release"), (lock_key,), (token,), bool)
+    return Operation(scripts.load("lock_release"), (lock_key,), (token,), bool, partial(lock_memo, lock_key))
 
 
 def _ms(duration: float) -> str:

@@ -218,12 +218,12 @@ def release(
 def park(keys: QueueKeys, leases: Iterable[tuple[str, int, str]]) -> Operation[list[str]]:
     """Leased → parked, for ``(id, token, task name)``. Returns the ids that were held."""
     words = [str(word) for lease in leases for word in lease]
-    return Operation(scripts.load("park"), keys.block, words, _texts)
+    return Operation(scripts.load("park"), keys.block, words, _texts, keys.memo)
 
 
 def unpark(keys: QueueKeys, index: Index, ids: Iterable[str]) -> Operation[int]:
     """Parked → ready, at the head. Returns how many."""
-    return Operation(scripts.load("unpark"), (*keys.block, *index), [keys.name, *ids], int)
+    return Operation(scripts.load("unpark"), (*keys.block, *index), [keys.name, *ids], int, keys.memo)
 
 
 def parked(queues: Sequence[QueueKeys], limit: int = 1000) -> Operation[list[tuple[QueueKeys, dict[str, str]]]]:

@@ -27,6 +27,8 @@ from rpqueue.protocol.schedules import next_slot
 from rpqueue.states import State
 from tests.servers import Server
 
+pytestmark = pytest.mark.one_server("0.33 knew no cluster")
+
 RECORDED = json.loads((Path(__file__).parent / "legacy_0_33_7.json").read_text())
 PREFIX = b"test-old:"
 

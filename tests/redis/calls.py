@@ -248,12 +248,12 @@ def asked_to_stop(queue: Queue, *leases: tuple[str, int | str]) -> Any:
     return queue.call("asked_to_stop", marks, [word for lease in leases for word in lease])
 
 
-def park(queue: Queue, *leases: tuple[str, int, str]) -> Any:
-    return queue.call("park", [], [word for lease in leases for word in lease])
+def park(queue: Queue, *leases: tuple[str, int, str], number: int | None = None) -> Any:
+    return queue.call("park", [queue.memo], [number or queue.number(), *(word for lease in leases for word in lease)])
 
 
-def unpark(queue: Queue, *ids: str) -> Any:
-    return queue.call("unpark", queue.index_keys, [queue.name, *ids])
+def unpark(queue: Queue, *ids: str, number: int | None = None) -> Any:
+    return queue.call("unpark", [queue.memo, *queue.index_keys], [number or queue.number(), queue.name, *ids])
 
 
 def redrive(

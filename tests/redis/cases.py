@@ -76,8 +76,8 @@ CHANGES: dict[str, Case] = {
     "note": Case(
         lambda queue: runs.note(queue.keys, queue.keys.progress("held"), "held", 1, b"0.5", 60), instants=True
     ),
-    "park": Case(lambda queue: moves.park(queue.keys, [("held", 1, "task")]), reply=False),
-    "unpark": Case(lambda queue: moves.unpark(queue.keys, queue.index_keys, ["parked"]), reply=False),
+    "park": Case(lambda queue: moves.park(queue.keys, [("held", 1, "task")])),
+    "unpark": Case(lambda queue: moves.unpark(queue.keys, queue.index_keys, ["parked"])),
     "cancel": Case(lambda queue: moves.cancel(queue.keys, "ready", 60)),
     "redrive": Case(lambda queue: moves.redrive(queue.keys, queue.index_keys, State.DEAD)),
     "redrive: at a rate": Case(lambda queue: moves.redrive(queue.keys, queue.index_keys, None, step=0.25)),
@@ -103,7 +103,7 @@ CHANGES: dict[str, Case] = {
     "recall": Case(lambda queue: workers.recall(queue.app, Stamp(b"dead", 3))),
     "lock_acquire": Case(lambda queue: locks.acquire(queue.app.stem + b"lock:mine", b"token", 60)),
     "lock_refresh": Case(lambda queue: locks.refresh(queue.app.stem + b"lock:held", b"holder", 60), instants=True),
-    "lock_release": Case(lambda queue: locks.release(queue.app.stem + b"lock:held", b"holder"), reply=False),
+    "lock_release": Case(lambda queue: locks.release(queue.app.stem + b"lock:held", b"holder")),
 }
 #: The same for items.
 ITEM_CHANGES: dict[str, Case] = {

@@ -60,7 +60,11 @@ class Call(NamedTuple):
 
 def rows(answer: Round) -> list[tuple[str, bytes, int, bytes, int]]:
     """What a round claimed: queue, id, token, message, tries."""
-    return [(some.keys.name, *row) for some in answer.claimed for row in some.rows()]
+    return [
+        (some.keys.name, message_id, past.token, message, past.failures + past.crashes)
+        for some in answer.claimed
+        for message_id, message, past in some.rows()
+    ]
 
 
 class Engine(EngineBesideModel):
@@ -300,7 +304,7 @@ class Engine(EngineBesideModel):
 
         def expect(answer: list[str]) -> bool:
             assert answer == self.models[name].park(leases)
-            return False
+            return bool(answer)
 
         self.send(worker, moves.park(self.queue(name), leases), expect)
 
@@ -312,7 +316,7 @@ class Engine(EngineBesideModel):
 
         def expect(answer: int) -> bool:
             assert answer == model.unpark(ids)
-            return False
+            return bool(answer)
 
         self.send(worker, moves.unpark(self.queue(model.name), self.index, ids), expect)
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import redis
 
-from rpqueue.keys import Keys
+from rpqueue.keys import Keys, lock_memo
 from rpqueue.protocol import locks
 from tests.redis.harness import run
 
 KEY = Keys("test").lock("reports")
 
 
-def release(client: redis.Redis, token: str) -> Any:
-    return run(client, "lock_release", [KEY], [token])
+def release(client: redis.Redis, token: str, number: int = 1) -> Any:
+    return run(client, "lock_release", [KEY, lock_memo(KEY, b"session")], [number, token])
 
 
 @pytest.mark.any_server
@@ -36,7 +36,8 @@ def test_sent_twice_it_takes_nothing_from_the_next_holder(redis_client: redis.Re
     redis_client.set(KEY, "mine", px=5_000)
     assert release(redis_client, "mine") == 1
     redis_client.set(KEY, "theirs", px=5_000)
-    assert release(redis_client, "mine") == 0
+    assert release(redis_client, "mine") == 1, "the answer of then"
+    assert release(redis_client, "mine", number=2) == 0
     assert redis_client.get(KEY) == b"theirs"
 
 

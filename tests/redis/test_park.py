@@ -49,9 +49,9 @@ def test_one_that_is_held_is_parked_among_strangers(queue: Queue) -> None:
     }
 
 
-def test_sent_twice_it_parks_once(queue: Queue) -> None:
+def test_sent_twice_it_parks_once_and_says_so_again(queue: Queue) -> None:
     queue.given(leased={"a": (MINUTE, 1)})
-    assert [park(queue, ("a", 1, "t")) for _ in range(2)] == [["a"], []]
+    assert [park(queue, ("a", 1, "t"), number=number) for number in (7, 7, 8)] == [["a"], ["a"], []]
     assert queue.state()["counts"] == {"a": "2 0 0 0"}
 
 

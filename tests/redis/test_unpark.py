@@ -32,9 +32,9 @@ def test_what_is_not_parked_stays_as_it_is(queue: Queue, before: dict) -> None:
     assert queue.snapshot() == there
 
 
-def test_sent_twice_it_moves_each_once(queue: Queue) -> None:
+def test_sent_twice_it_moves_each_once_and_says_so_again(queue: Queue) -> None:
     queue.given(parked={"a": "t"})
-    assert [unpark(queue, "a", "a"), unpark(queue, "a")] == [1, 0]
+    assert [unpark(queue, "a", "a", number=number) for number in (7, 7, 8)] == [1, 1, 0]
     assert queue.state() == {"ready": ["a"]}
 
 
