@@ -41,8 +41,8 @@ def test_what_was_replaced_ends_in_its_own_time_and_the_next_one_works_meanwhile
     assert slow.get(SOON) == "x"
     wait_until(lambda: is_gone(started["pid"]), SOON, "it ended")
     assert bench.labels("start") == ["x"]
-    assert "worker process ended: exit code 0" in worker.log
     assert worker.stop() == 0
+    assert "worker process ended: exit code 0" in worker.log
     assert "ERROR" not in worker.log
 
 
