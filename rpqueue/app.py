@@ -49,11 +49,14 @@ class App(Declaring, Calling, Queues, Flushing):
         threads_per_process: int = 1,
         processes: int = 1,
         wait_per_thread: float = 1,
-        module: str | None = None,
+        module: str | Iterable[str] | None = None,
         pool: str = "threads",
         max_tasks: int | None = None,
         max_age: float | timedelta | None = None,
         max_memory: int | None = None,
+        exit_after: float | timedelta | None = None,
+        burst: bool = False,
+        reload: bool = False,
     ) -> None:
         """
         Run tasks until told to stop: by ``SHOULD_QUIT[0] = 1``, SIGTERM, SIGINT or SIGUSR1.
@@ -63,12 +66,20 @@ class App(Declaring, Calling, Queues, Flushing):
             threads_per_process: tasks that each process runs at the same time; 1 or greater.
             processes: worker processes; 1 or greater.
             wait_per_thread: seconds per thread that running tasks get to end when told to stop.
-            module: imported in each process first; it declares the tasks.
+            module: imported before the processes are forked; it declares the tasks. A list, or names with commas
+                between them: several.
             pool: where tasks run that do not say: "threads", "asyncio", "processes" (reused children), "fork" (one for
                 each run), or "sync", one at a time in the main thread of each process.
-            max_tasks: runs after which a process is replaced, between two runs; None: however many.
-            max_age: seconds after which it is; None: however old it is.
-            max_memory: bytes by which it may grow after its first run; None: however much.
+            max_tasks: runs, 1 or more, after which a process is replaced: at once, while it ends what it runs. In the
+                pool "processes" this and the next two are for the children that run tasks, else for the worker
+                processes. None: however many.
+            max_age: seconds, greater than 0, after which it is; None: however old it is.
+            max_memory: bytes, 1 or more, by which it may grow once it has begun to work; None: however much.
+            exit_after: seconds, greater than 0, after which the worker stops, as when it is told to; None: never.
+            burst: stop once the queues hold nothing that could be run now and nothing that was claimed here runs.
+                Scheduled messages count when they are due, and those that failed when their retry delay is over.
+            reload: stop, and start the whole program anew, when a Python file changes in the current directory or in
+                one of the modules. Needs ``rpqueue[reload]``, and the main thread.
         """
         from .worker import execute_tasks
 
@@ -83,6 +94,9 @@ class App(Declaring, Calling, Queues, Flushing):
             max_tasks=max_tasks,
             max_age=max_age,
             max_memory=max_memory,
+            exit_after=exit_after,
+            burst=burst,
+            reload=reload,
         )
 
     def execute_task_threads(
@@ -90,13 +104,19 @@ class App(Declaring, Calling, Queues, Flushing):
         queues: Iterable[str | bytes] | None = None,
         threads: int = 1,
         wait_per_thread: float = 1,
-        module: str | None = None,
+        module: str | Iterable[str] | None = None,
         pool: str = "threads",
         max_tasks: int | None = None,
         max_age: float | timedelta | None = None,
         max_memory: int | None = None,
+        exit_after: float | timedelta | None = None,
+        burst: bool = False,
     ) -> None:
-        """Run tasks in this process alone, without a supervisor, until told to stop. See `execute_tasks`."""
+        """
+        Run tasks in this process alone, without a supervisor, until told to stop. See `execute_tasks`.
+
+        Nobody is there to replace this process, so max_tasks, max_age and max_memory go with pool="processes" alone.
+        """
         from .worker import execute_task_threads
 
         execute_task_threads(
@@ -109,6 +129,8 @@ class App(Declaring, Calling, Queues, Flushing):
             max_tasks=max_tasks,
             max_age=max_age,
             max_memory=max_memory,
+            exit_after=exit_after,
+            burst=burst,
         )
 
     def __reduce__(self) -> Any:

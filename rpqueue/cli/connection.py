@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .grouping import under
+
 if TYPE_CHECKING:
     from ..app import App
     from ..inspection import Inspection
@@ -83,31 +85,41 @@ def _positive(ctx: click.Context, parameter: click.Parameter, value: float | Non
     _take(ctx, parameter, value)
 
 
-def connection_options(*, hidden: bool) -> Callable[[F], F]:
-    """The options that say where Redis is. All commands take them; *hidden* ones are listed by the group alone."""
+def connection_options(*, hidden: bool, short: bool = False) -> Callable[[F], F]:
+    """
+    The options that say where Redis is. All commands take them.
+
+    Args:
+        hidden: whether the command's help leaves them out; the group lists them.
+        short: whether there are names of one letter, too, as TaskTiger's worker has them. -h is for help.
+    """
     common: dict[str, Any] = {"expose_value": False, "default": None, "hidden": hidden, "callback": _take}
+    option = under("Redis")
+    port, db, password = (("-p",), ("-n",), ("-a",)) if short else ((), (), ())
     options = [
-        click.option(
+        option(
             "--url",
             help="redis://HOST:PORT/DB, rediss://, unix://, redis+sentinel://, redis+cluster:// or embedded:DIR. "
             "Without any option: RPQUEUE_URL, else localhost:6379.",
             **common,
         ),
-        click.option("--host", help="Name or address of the machine that Redis runs on.", **common),
-        click.option("--port", type=click.IntRange(1, 65535), help="TCP port of Redis.", **common),
-        click.option("--db", type=click.IntRange(0), help="Number of the database.", **common),
-        click.option("--password", help="Password of Redis; others may see it in the list of processes.", **common),
-        click.option("--pwprompt", is_flag=True, help="Ask for the password.", **common),
-        click.option("--unixpath", help="Path of a unix socket, instead of host and port.", **common),
-        click.option(
+        option("--host", help="Name or address of the machine that Redis runs on.", **common),
+        option(*port, "--port", type=click.IntRange(1, 65535), help="TCP port of Redis.", **common),
+        option(*db, "--db", type=click.IntRange(0), help="Number of the database.", **common),
+        option(
+            *password, "--password", help="Password of Redis; others may see it in the list of processes.", **common
+        ),
+        option("--pwprompt", is_flag=True, help="Ask for the password.", **common),
+        option("--unixpath", help="Path of a unix socket, instead of host and port.", **common),
+        option(
             "--timeout", type=float, help="Seconds to wait for Redis's answer.", **{**common, "callback": _positive}
         ),
-        click.option("--prefix", help="First part of every key; rpqueue by default.", **common),
+        option("--prefix", help="First part of every key; rpqueue by default.", **common),
     ]
 
     def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
+        for add in reversed(options):
+            function = add(function)
         return function
 
     return decorate

@@ -48,6 +48,12 @@ def redis_time() -> Operation[float]:
     return command(read, "TIME")
 
 
+def due(queues: Sequence[QueueKeys]) -> Operation[int]:
+    """How many messages of these queues could be run at once: ready, due, or with a lease that is over."""
+    keys = [key for queue in queues for key in (queue.ready, queue.scheduled, queue.leased)]
+    return Operation(scripts.load("due"), keys, (), int)
+
+
 class Unread(NamedTuple):
     """A lease of a round whose reply was never read."""
 

@@ -6,20 +6,21 @@ import contextlib
 import importlib
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
+from typing import Any
 
 from .. import messages
-from ..errors import RedisError, RefusedInput
+from ..errors import RedisError, RefusedInput, WrongType
 from ..keys import name_text
 from ..system import System
+from .endings import endings_of
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
-from .pools import pooling_of
+from .pools import Pooling, pooling_of
+from .reloading import Watcher, find_here
 from .service import Duties
 from .signals import Orders
 from .supervisor import Supervisor
@@ -27,7 +28,7 @@ from .worker import Worker
 
 log = logging.getLogger("rpqueue.worker")
 
-__all__ = ["Supervisor", "Worker", "execute_task_threads", "execute_tasks"]
+__all__ = ["Supervisor", "Watcher", "Worker", "execute_task_threads", "execute_tasks", "import_modules", "module_names"]
 
 
 def execute_tasks(
@@ -36,27 +37,38 @@ def execute_tasks(
     threads_per_process: int = 1,
     processes: int = 1,
     wait_per_thread: float = 1,
-    module: str | None = None,
+    module: str | Iterable[str] | None = None,
     pool: str = "threads",
     max_tasks: int | None = None,
     max_age: float | timedelta | None = None,
     max_memory: int | None = None,
+    exit_after: float | timedelta | None = None,
+    burst: bool = False,
+    reload: bool = False,
 ) -> None:
     """Run tasks in worker processes under a supervisor. See `App.execute_tasks`."""
     names = _names(queues)
     threads = _count(threads_per_process, "threads_per_process")
     wait = messages.seconds(wait_per_thread, "wait_per_thread") * threads
     pooling = pooling_of(pool, max_tasks, max_age, max_memory, threads)
+    endings = endings_of(exit_after, burst)
+    modules = module_names(module)
     if not hasattr(os, "fork"):
         raise RefusedInput("execute_tasks: expected a system with fork(), as Linux and macOS are")
     _begin(system)
     number = _count(processes, "processes")
-    import_module(system, module)
+    watcher = Watcher(modules) if reload else None
+    with watcher.mending() if watcher else contextlib.nullcontext():
+        import_modules(system, modules)
     _check_signing(system)
+    supervisor = Supervisor(system, names, threads, number, wait, pooling, endings, watcher)
     try:
-        Supervisor(system, names, threads, number, wait, pooling).run()
+        supervisor.run()
     finally:
         system.settings.execute_tasks = False
+    was_told = supervisor.orders.heard or system.settings.should_quit[0]
+    if watcher and watcher.has_changed and not was_told:
+        watcher.start_again()
 
 
 def execute_task_threads(
@@ -64,27 +76,33 @@ def execute_task_threads(
     queues: Iterable[str | bytes] | None = None,
     threads: int = 1,
     wait_per_thread: float = 1,
-    module: str | None = None,
+    module: str | Iterable[str] | None = None,
     pool: str = "threads",
     max_tasks: int | None = None,
     max_age: float | timedelta | None = None,
     max_memory: int | None = None,
+    exit_after: float | timedelta | None = None,
+    burst: bool = False,
 ) -> None:
     """Run tasks in threads of this process. See `App.execute_task_threads`."""
     names = _names(queues)
     slots = _count(threads, "threads")
     wait = messages.seconds(wait_per_thread, "wait_per_thread") * slots
     pooling = pooling_of(pool, max_tasks, max_age, max_memory, slots)
+    if pooling != Pooling(pool) and pool != "processes":
+        raise RefusedInput("max_tasks, max_age and max_memory: expected with execute_tasks, which replaces processes")
+    endings = endings_of(exit_after, burst)
     _begin(system)
-    import_module(system, module)
+    import_modules(system, module_names(module))
     _check_signing(system)
-    orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
+    ledger, broker = Ledger(), system.broker.prompt()
+    reasons, services = endings.begin(system, broker, names, lambda: [ledger])
+    orders = Orders(*reasons)
     put_back = orders.listen()
-    ledger = Ledger()
     worker = Worker(system, names, slots, wait, ledger, orders, pooling)
-    broker, alive = system.broker.prompt(), {os.getpid(): time.monotonic()}
+    alive = {os.getpid(): time.monotonic()}
     presence = Presence(system, broker, names, slots, lambda: alive)
-    duties = Duties(Heartbeat(system, broker, lambda: [ledger]), presence)
+    duties = Duties(Heartbeat(system, broker, lambda: [ledger]), presence, *services)
     beating = threading.Thread(target=_beat, args=(duties, worker.stopping), name="rpqueue-heartbeat", daemon=True)
     beating.start()
     try:
@@ -118,22 +136,30 @@ def _beat(duties: Duties, stopping: threading.Event) -> None:
         pass
 
 
-def import_module(system: System, name: str | None) -> None:
-    """
-    Import the module that declares the tasks, found from the current directory too.
+def module_names(module: str | Iterable[str] | None) -> list[str]:
+    """The names of modules: one, some with commas between them, or a list of those."""
+    if module is None:
+        return []
+    given: list[Any] = [module] if isinstance(module, str) or not hasattr(module, "__iter__") else list(module)
+    for name in given:
+        if not isinstance(name, str):
+            raise WrongType(f"module: expected dotted names of modules, got {name!r}")
+    return [name.strip() for names in given for name in names.split(",")]
 
-    When it is run as a script, its tasks are named ``__main__.NAME``; those names mean them here as well.
+
+def import_modules(system: System, names: Iterable[str]) -> None:
     """
-    if name is None:
-        return
-    here = str(Path.cwd())
-    if "" not in sys.path and here not in sys.path:
-        sys.path.insert(0, here)
-    importlib.import_module(name)
+    Import the modules that declare the tasks, found from the current directory too.
+
+    When one is run as a script, its tasks are named ``__main__.NAME``; those names mean them here as well.
+    """
+    find_here()
     registry = system.settings.registry
-    for known, task in list(registry.items()):
-        if known.startswith(f"{name}."):
-            registry.setdefault(f"__main__.{known.removeprefix(f'{name}.')}", task)
+    for name in names:
+        importlib.import_module(name)
+        for known, task in list(registry.items()):
+            if known.startswith(f"{name}."):
+                registry.setdefault(f"__main__.{known.removeprefix(f'{name}.')}", task)
 
 
 def _names(queues: Iterable[str | bytes] | None) -> list[str] | None:

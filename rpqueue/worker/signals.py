@@ -39,6 +39,11 @@ class Orders:
         self._pid = os.getpid()
 
     @property
+    def heard(self) -> bool:
+        """Whether a signal told to stop."""
+        return self._heard > 0
+
+    @property
     def quit(self) -> bool:
         """Finish what runs, and stop."""
         return self._level() > 0

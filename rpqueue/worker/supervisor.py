@@ -15,15 +15,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import FrameType
 
 from ..errors import RedisError
 from ..system import System
 from .child import Child
+from .endings import Endings
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
 from .pools import Pooling
+from .reloading import Watcher
 from .service import Duties
 from .signals import Orders, print_stacks
 from .undertaker import Undertaker
@@ -48,38 +50,47 @@ class Supervisor:
         processes: how many.
         wait: seconds that running tasks get to end when told to stop.
         pooling: where they run.
+        endings: when to end without being told to.
+        watcher: ends it when its code has changed; None: nothing does.
     """
 
     def __init__(
         self,
         system: System,
-        queues: Sequence[str] | None,
+        queues: list[str] | None,
         threads: int,
         processes: int,
         wait: float,
         pooling: Pooling = Pooling(),  # noqa: B008, frozen
+        endings: Endings = Endings(),  # noqa: B008, frozen
+        watcher: Watcher | None = None,
     ) -> None:
         self.system = system
         self.queues = queues
         self.threads = threads
         self.wait = wait
         self.pooling = pooling
+        self.watcher = watcher
         self.children = [Child(pooling) for _ in range(processes)]
         self.retiring: list[Child] = []  #: others have taken their places, and they end what they have
-        self.orders = Orders(lambda: int(bool(system.settings.should_quit[0])))
         self.broker = system.broker.prompt()
         self.undertaker = Undertaker(system, self.broker)
         self.presence = Presence(system, self.broker, queues, threads, self._alive)
+        reasons, services = endings.begin(system, self.broker, queues, self._ledgers)
         self.duties = Duties(
             self.undertaker,
             Heartbeat(system, self.broker, lambda: [child.ledger for child in self._living()]),
             self.presence,
+            *services,
         )
+        self.orders = Orders(*reasons, *([watcher.order] if watcher else []))
 
     def run(self) -> None:
         """Supervise until told to stop and all children have ended."""
         put_back = self.orders.listen(stacks=self._print_stacks)
         with self._deaths() as death:
+            if self.watcher:
+                self.watcher.start()
             try:
                 while not self.orders.quit:
                     self._replace_the_dead()
@@ -92,6 +103,8 @@ class Supervisor:
             finally:
                 for child in self._living():
                     child.signal(signal.SIGKILL)
+                if self.watcher:
+                    self.watcher.close()
                 put_back()
         if not self.duties.is_away:
             with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
@@ -104,6 +117,9 @@ class Supervisor:
 
     def _living(self) -> list[Child]:
         return [child for child in (*self.children, *self.retiring) if child.is_alive]
+
+    def _ledgers(self) -> list[Ledger] | None:
+        return [child.ledger for child in (*self.children, *self.retiring)] if self.undertaker.is_done else None
 
     def _retire_who_is_over(self) -> None:
         """Put new processes in the places of those that have worked enough; these end what they have."""

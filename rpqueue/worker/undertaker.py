@@ -36,6 +36,11 @@ class Undertaker:
         """A process died; this is its ledger."""
         self._waiting.append(ledger)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether every ledger that it was given has been seen to."""
+        return not self._waiting
+
     def tick(self) -> float:
         """See to every ledger that waits; what Redis is not there for waits on."""
         while self._waiting:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 
 from ..broker import Broker
-from ..keys import text_of
+from ..keys import QueueKeys, text_of
 from ..messages import can_read
 from ..protocol import moves
 from ..protocol.operation import as_is, command
 from ..system import System
 
 log = logging.getLogger("rpqueue.worker")
+
+
+def queues_of(system: System, broker: Broker, names: list[str] | None) -> list[QueueKeys]:
+    """The keys of these task queues; None: of all that are known."""
+    if names is None:
+        known = broker.execute(command(as_is, "ZRANGE", system.keys.app.queues, 0, -1))
+        names = [text_of(name) for name in known]
+    return [system.keys.tasks(name) for name in names]
 
 
 class Unparker:
@@ -38,13 +46,8 @@ class Unparker:
     def tick(self) -> float:
         """Look through the parked messages of this worker's queues."""
         broker, known = self.broker, self.system.settings.registry
-        names = self.queues
-        if names is None:
-            names = [
-                text_of(name) for name in broker.execute(command(as_is, "ZRANGE", self.system.keys.app.queues, 0, -1))
-            ]
         next_look = self.INTERVAL
-        queues = [self.system.keys.tasks(name) for name in names]
+        queues = queues_of(self.system, broker, self.queues)
         at_once = 1 if broker.is_cluster else self.AT_ONCE
         for first in range(0, len(queues), at_once):
             for keys, parked in broker.execute(moves.parked(queues[first : first + at_once])):

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 import redis
 from click.testing import CliRunner, Result
@@ -20,8 +21,10 @@ from click.testing import CliRunner, Result
 import rpqueue
 from rpqueue import App
 from rpqueue.cli import connection, main
+from rpqueue.cli.amounts import DURATION, SIZE, Amount
 from rpqueue.cli.output import age, shown
 from rpqueue.cli.work import worker as worker_command
+from rpqueue.inspection import Inspection
 from rpqueue.protocol import moves
 from rpqueue.protocol.cycle import cycle
 from rpqueue.tasks import Task
@@ -610,6 +613,82 @@ def test_a_worker_waits_for_a_redis_that_is_not_there_yet(
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     app.broker.close()
+
+
+def test_a_burst_of_some_modules_and_some_queues(app: App, server: Server, folder: Path) -> None:
+    (folder / "more.py").write_text(
+        "import rpqueue\n@rpqueue.task(queue='more')\ndef boom():\n    raise ValueError('oops')\n"
+    )
+    place = ["-p", str(server.port), "-n", "0", "--host", server.host, "--prefix", "test"]
+    double, boom = app.task(name="tasks.double")(lambda x: x), app.task(name="more.boom", queue="more")(lambda: None)
+    calls = [double.execute(number, _queue=f"q{number}") for number in range(4)]
+    options = [
+        "-m",
+        "tasks, more",
+        "-q",
+        "q0,q1",
+        "--queues=more",
+        "--no-store-tracebacks",
+        "--executor=threads",
+        "--burst",
+    ]
+    ended = call("rpqueue.run", *options, *place, "q2", cwd=folder)
+    assert ended.returncode == 0, ended.stderr
+    assert [one.status for one in calls] == ["done", "done", "done", "waiting"]
+    failed = boom.execute()
+    assert call("rpqueue.run", *options, *place, cwd=folder).returncode == 0
+    found = Inspection(app).message(failed.taskid)
+    assert found is not None
+    assert found.error is not None
+    assert (found.error["message"], found.error["traceback"]) == ("oops", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--max-tasks=0"], "--max-tasks"),
+        (["--max-age=5x"], "expected a number greater than 0 such as 90, 90s, 15m, 2h or 1d, got '5x'"),
+        (["--max-age=0"], "got '0'"),
+        (["--max-memory=much"], "expected a number greater than 0 such as 500M, 2G or 1048576, got 'much'"),
+        (["--exit-after=-5"], "got '-5'"),
+        (["--pool=thread"], "thread"),
+        (["--pool=sync", "--threads=2"], "expected 1 thread"),
+    ],
+)
+def test_options_of_a_worker_that_make_no_sense_are_refused(
+    server: Server, folder: Path, options: list[str], said: str
+) -> None:
+    ended = call("rpqueue.run", "--module=tasks", "--url", server.url, *options, cwd=folder)
+    assert ended.returncode in (1, 2)
+    assert said in " ".join(ended.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5", 1.5), ("90s", 90), ("15m", 900), ("2 h", 7200), ("1D", 86_400)]
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    assert DURATION.convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1048576", 2**20), ("500M", 500 * 2**20), ("2g", 2**31), ("1.5KiB", 1536), ("3mb", 3 * 2**20)]
+)
+def test_sizes_have_units(text: str, size: int) -> None:
+    assert SIZE.convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("kind", [DURATION, SIZE])
+@pytest.mark.parametrize("text", ["", "0", "-1", "m", "1e3", "5w", "1 2", "nan", "0.0h", "5iB"])
+def test_amounts_that_are_none_are_refused(kind: Amount, text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected a number greater than 0"):
+        kind.convert(text, None, None)
+
+
+def test_the_help_of_the_worker_is_short_and_has_headings() -> None:
+    text = CliRunner().invoke(worker_command, ["--help"], terminal_width=80).output
+    assert len(text.splitlines()) < 80
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Tasks:", "Processes:", "Ending:", "Showing:", "Redis:", "Options:"]
 
 
 @pytest.mark.parametrize("option", ["--loglevel", "--successlevel"])

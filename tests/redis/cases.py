@@ -116,7 +116,7 @@ ITEM_CHANGES: dict[str, Case] = {
 #: Scripts that change nothing, however often they are sent.
 QUESTIONS = {
     *{"audit", "census", "find", "kinds", "oldest", "page", "parked", "progress", "sizes", "states", "unfinished"},
-    *{"noted", "asked_to_stop", "aging"},
+    *{"noted", "asked_to_stop", "aging", "due"},
 }
 #: Why a script is not tried here.
 ELSEWHERE = {
