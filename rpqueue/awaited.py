@@ -145,9 +145,13 @@ class Data:
         use_dead: bool | None = None,
         is_tasks: bool = False,
         is_dead: bool = False,
+        *,
+        max_queue_size: int = 0,
     ) -> None:
         #: The same queue, for code that does not await.
-        self.sync = self.face.app.Data(queue, attempts, vis_timeout, use_dead, is_tasks, is_dead)
+        self.sync = self.face.app.Data(
+            queue, attempts, vis_timeout, use_dead, is_tasks, is_dead, max_queue_size=max_queue_size
+        )
 
     def __repr__(self) -> str:
         return repr(self.sync)

@@ -18,7 +18,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from rpqueue import App
+from rpqueue import App, broker, broker_aio, connections, data, flushing, waiting_aio
 from tests import declared, servers
 from tests.cluster.nodes import Cluster
 from tests.servers import FLAVOURS, Server
@@ -171,3 +171,12 @@ def leaked_keys(client: redis.Redis) -> list[str]:
         elif expiry == -1 and (shape is None or shape["kind"] not in LASTING_KINDS):
             leaks.append(f"{name!r} (has no TTL and is not of a lasting kind)")
     return leaks
+
+
+@pytest.fixture
+def rare_looks(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Have who waits look by himself after 20 seconds only; returns half of that. What comes sooner was woken."""
+    for module in (broker, broker_aio, connections, data, waiting_aio):
+        monkeypatch.setattr(module, "LONGEST_BLOCK", 20.0)
+    monkeypatch.setattr(flushing, "LOOK_AGAIN", 20.0)
+    return 10.0

@@ -80,8 +80,8 @@ def test_an_idle_worker_wakes_at_once_whichever_node_a_call_goes_to(
         began_at = time.monotonic()
         assert echo.execute(1, _queue=queue).get(SOON) == 1
         took.append(time.monotonic() - began_at)
-    # News that are lost cost seconds; a busy machine costs one call or the other some time.
-    assert sorted(took)[len(took) * 3 // 4] < 0.5, took
+    # News that are lost cost six seconds; a busy machine costs one call or the other some time.
+    assert sorted(took)[len(took) * 3 // 4] < 3, took
 
 
 def test_an_idle_worker_costs_next_to_nothing(bench: Bench, cluster: Cluster, queues: list[str]) -> None:
@@ -153,7 +153,7 @@ def test_delayed_calls_run_when_they_are_due(bench: Bench, queues: list[str]) ->
     for n, queue in enumerate(queues):
         note.execute(f"later {n}", delay=0.5 + n / 10, _queue=queue)
     bench.until_noted("ran", number=7)
-    assert 1.0 < time.monotonic() - began_at < 4.0
+    assert time.monotonic() - began_at > 1.0
     assert bench.labels()[1:] == [f"later {n}" for n in range(6)]
 
 

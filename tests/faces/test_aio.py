@@ -49,9 +49,9 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     return run
 
 
-async def until(predicate: Callable[[], Any]) -> None:
+async def until(predicate: Callable[[], Any], timeout: float = 10.0) -> None:
     """Wait for something to become true, while the event loop goes on."""
-    await asyncio.to_thread(wait_until, predicate)
+    await asyncio.to_thread(wait_until, predicate, timeout)
 
 
 @pytest.fixture
@@ -389,21 +389,23 @@ async def test_every_call_under_way_has_a_session_of_its_own(
 
 
 @asynchronous
-async def test_100_that_wait_are_woken_at_once(face: Aio) -> None:
+async def test_100_that_wait_are_woken_at_once(rare_looks: float, face: Aio) -> None:
     box, client = face.Data("box"), face.app.get_connection()
-    waiting = [asyncio.create_task(box.get_data(get_timeout=20)) for _ in range(100)]
+    waiting = [asyncio.create_task(box.get_data(get_timeout=30)) for _ in range(100)]
     await until(lambda: blocked_clients(client))
     before = connections(client)
     started = time.monotonic()
     await box.put_data(range(100))
     got = await asyncio.gather(*waiting)
-    assert time.monotonic() - started < 1.5  # they would look by themselves after 2 s
+    assert time.monotonic() - started < rare_looks
     assert sorted(value for items in got for value in items.values()) == list(range(100))
     assert len(connections(client) - before) <= WIDTH
 
 
 @asynchronous
-async def test_who_waits_for_a_result_is_told_at_once(app: App, face: Aio, start_worker: StartWorker) -> None:
+async def test_who_waits_for_a_result_is_told_at_once(
+    rare_looks: float, app: App, face: Aio, start_worker: StartWorker
+) -> None:
     opened = threading.Event()
 
     @app.task(name="gate", save_results=60)
@@ -412,22 +414,22 @@ async def test_who_waits_for_a_result_is_told_at_once(app: App, face: Aio, start
         return time.time()
 
     call = await face.execute(gate)
-    getting = [asyncio.create_task(call.get(20)) for _ in range(20)]
+    getting = [asyncio.create_task(call.get(30)) for _ in range(20)]
     channel = call.sync.keys.events + call.taskid.encode()
     await until(lambda: listeners(app.get_connection(), channel)[channel])
     start_worker()
     assert await call.wait(20)
     opened.set()
     [ended_at, *_] = await asyncio.gather(*getting)
-    assert time.time() - ended_at < 1.0  # they would ask by themselves after 2 s
-    await until(lambda: not listeners(app.get_connection(), channel)[channel])
+    assert time.time() - ended_at < rare_looks
+    await until(lambda: not listeners(app.get_connection(), channel)[channel], 30)
 
 
 @asynchronous
-async def test_a_wait_that_brings_nothing_ends_in_time(face: Aio) -> None:
+async def test_a_wait_that_brings_nothing_ends_in_time(rare_looks: float, face: Aio) -> None:
     started = time.monotonic()
     assert await face.Data("box").get_data(get_timeout=0.2) == {}
-    assert 0.19 < time.monotonic() - started < 1.5  # the blocking command under it goes on for 2 s
+    assert 0.19 < time.monotonic() - started < rare_looks  # the blocking command under it goes on
 
 
 # ---- Event loops and connections.
@@ -544,7 +546,9 @@ async def test_a_server_that_restarts_loses_and_doubles_nothing(own_server: Serv
 
 
 @asynchronous
-async def test_a_subscription_is_made_again_when_it_is_lost(app: App, face: Aio, start_worker: StartWorker) -> None:
+async def test_a_subscription_is_made_again_when_it_is_lost(
+    rare_looks: float, app: App, face: Aio, start_worker: StartWorker
+) -> None:
     opened = threading.Event()
 
     @app.task(name="gate", save_results=60)
@@ -556,7 +560,7 @@ async def test_a_subscription_is_made_again_when_it_is_lost(app: App, face: Aio,
     call = await face.execute(gate)
     start_worker()
     assert await call.wait(20)
-    getting = asyncio.create_task(call.get(20))
+    getting = asyncio.create_task(call.get(30))
     channel = call.sync.keys.events + call.taskid.encode()
     await until(lambda: listeners(client, channel)[channel])
     lost = [one["id"] for one in client.client_list(_type="pubsub")]
@@ -564,7 +568,7 @@ async def test_a_subscription_is_made_again_when_it_is_lost(app: App, face: Aio,
     await until(lambda: [one for one in client.client_list(_type="pubsub") if one["id"] not in lost])
     await until(lambda: listeners(client, channel)[channel])
     opened.set()
-    assert time.time() - await getting < 1.0
+    assert time.time() - await getting < rare_looks
 
 
 @pytest.fixture

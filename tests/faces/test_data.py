@@ -560,7 +560,7 @@ def test_looking_leaves_garbage_where_it_is(app: App, redis_client: redis.Redis)
 @pytest.mark.any_server
 @pytest.mark.parametrize("vis_timeout", [-1, 0, MINUTE])
 def test_a_waiting_consumer_is_woken_by_a_put(
-    app: App, redis_client: redis.Redis, wait_until: Callable[..., Any], vis_timeout: float
+    rare_looks: float, app: App, redis_client: redis.Redis, wait_until: Callable[..., Any], vis_timeout: float
 ) -> None:
     queue = app.Data("numbers")
     with in_thread(lambda: (values(queue.get_data(5, vis_timeout, get_timeout=30)), time.monotonic())) as got:
@@ -569,30 +569,30 @@ def test_a_waiting_consumer_is_woken_by_a_put(
         put_at = time.monotonic()
     [(items, got_at)] = got
     assert items == [1]
-    assert got_at - put_at < 0.5
+    assert got_at - put_at < rare_looks
 
 
-def test_waiting_ends_in_time_when_nothing_comes(app: App) -> None:
+def test_waiting_ends_in_time_when_nothing_comes(rare_looks: float, app: App) -> None:
     begun_at = time.monotonic()
     assert app.Data("numbers").get_data(get_timeout=0.3) == {}
-    assert 0.3 <= time.monotonic() - begun_at < 1
+    assert 0.3 <= time.monotonic() - begun_at < rare_looks
 
 
-def test_what_is_there_is_not_waited_for(app: App) -> None:
+def test_what_is_there_is_not_waited_for(rare_looks: float, app: App) -> None:
     queue = app.Data("numbers")
     queue.put_data([1])
     begun_at = time.monotonic()
     assert values(queue.get_data(100, get_timeout=30)) == [1]
-    assert time.monotonic() - begun_at < 1
+    assert time.monotonic() - begun_at < rare_looks
 
 
 @pytest.mark.any_server
-def test_a_waiting_consumer_gets_a_delayed_item_when_it_is_due(app: App) -> None:
+def test_a_waiting_consumer_gets_a_delayed_item_when_it_is_due(rare_looks: float, app: App) -> None:
     queue = app.Data("numbers", vis_timeout=MINUTE)
     queue.put_data([1], delay=0.4)
     put_at = time.monotonic()
     assert values(queue.get_data(get_timeout=30)) == [1]
-    assert 0.35 < time.monotonic() - put_at < 0.9
+    assert 0.35 < time.monotonic() - put_at < rare_looks
 
 
 def test_a_waiting_consumer_hears_of_a_delay_that_begins_later(
@@ -629,7 +629,7 @@ def test_a_waiting_consumer_gets_an_item_when_its_lease_ends(
 
 
 def test_who_stops_waiting_passes_on_what_it_knew(
-    app: App, redis_client: redis.Redis, wait_until: Callable[..., Any]
+    rare_looks: float, app: App, redis_client: redis.Redis, wait_until: Callable[..., Any]
 ) -> None:
     queue = app.Data("numbers", vis_timeout=MINUTE)
     with in_thread(lambda: queue.get_data(get_timeout=0.6)) as hasty:
@@ -640,12 +640,12 @@ def test_who_stops_waiting_passes_on_what_it_knew(
             put_at = time.monotonic()
     assert hasty == [{}]
     assert patient[0][0] == [1]
-    assert patient[0][1] - put_at < 1.3
+    assert patient[0][1] - put_at < rare_looks
 
 
 @pytest.mark.any_server
 def test_no_wake_up_is_lost_among_many_waiting_consumers(
-    app: App, redis_client: redis.Redis, wait_until: Callable[..., Any]
+    rare_looks: float, app: App, redis_client: redis.Redis, wait_until: Callable[..., Any]
 ) -> None:
     queue = app.Data("numbers")
     with contextlib.ExitStack() as stack:
@@ -656,7 +656,7 @@ def test_no_wake_up_is_lost_among_many_waiting_consumers(
         queue.put_data([1, 2, 3], chunksize=1)
         queue.put_data([4, 5, 6, 7])
     assert sorted(got) == [[[number]] for number in range(8)]
-    assert time.monotonic() - begun_at < 1.5, "by tokens, not by looking every two seconds"
+    assert time.monotonic() - begun_at < rare_looks, "by tokens, not by looking now and then"
 
 
 def test_a_token_that_was_lost_costs_two_seconds_and_no_item(
