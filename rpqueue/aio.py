@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import rpqueue
 
 from . import awaited as classes
+from . import current as running
 from . import eager, tasks
 from .app import App
 from .broker_aio import AsyncBroker, awaited
@@ -53,6 +54,8 @@ __all__ = [
     "call_task",
     "clear_queue",
     "close",
+    "current_task",
+    "current_tasks",
     "delete_item",
     "execute",
     "execute_many",
@@ -216,6 +219,14 @@ class Aio:
         flow = self.app.flushing(complete, force_delayed, wait_on_hidden, timeout, log_every)
         return await self.broker.run(flow)
 
+    def current_task(self) -> classes.RunningTask:
+        """The run that the asking code belongs to, whose verbs are awaited. NoCurrentTask outside of a run."""
+        return self.current_tasks()[0]
+
+    def current_tasks(self) -> list[classes.RunningTask]:
+        """The runs that the asking code belongs to: one, but for tasks that take many calls together."""
+        return [classes.RunningTask(of(run.task.app), run) for run in running.current_tasks()]
+
     def _check(self, task: Task[..., Any]) -> None:
         if not isinstance(task, tasks.Task):
             raise WrongType(f"task: expected a Task, got {task!r}; use call_task() for a name")
@@ -290,6 +301,8 @@ execute = _default.execute
 execute_many = _default.execute_many
 retry = _default.retry
 call_task = _default.call_task
+current_task = _default.current_task
+current_tasks = _default.current_tasks
 pipeline = _default.pipeline
 known_tasks = _default.known_tasks
 result = _default.result

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import eager, enqueued, pipelines
+from . import current, eager, enqueued, pipelines
+from .current import Seen
 from .protocol.data import Catch, Items
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
     from types import TracebackType
 
@@ -55,16 +57,21 @@ class EnqueuedTask:
         """What the task returned, if it is done and has save_results > 0; else None. See `get`."""
         return enqueued.result_of(self.sync, (await self.face.broker.execute(self.sync.whereabouts()))[0])
 
+    async def progress(self) -> Any:
+        """What its run said last of how far it is, in the last day; None: nothing."""
+        return await self.face.broker.run(self.sync.asking_progress())
+
     async def wait(self, timeout: float = 30) -> bool:
         """Wait until it has at least started, or *timeout* seconds are over. Returns whether it has."""
         return await self.face.broker.run(self.sync.waiting(timeout))
 
-    async def get(self, timeout: float | None = None) -> Any:
+    async def get(self, timeout: float | None = None, on_progress: Callable[[Any], object] | None = None) -> Any:
         """
         Wait until it is over and return what it returned.
 
         Args:
             timeout: seconds; None: for ever.
+            on_progress: called with what its run says of how far it is. See `rpqueue.EnqueuedTask.get`.
 
         Raises:
             TaskFailed: it raised, or was given up; `.error` has exception, traceback, host and pid.
@@ -72,7 +79,7 @@ class EnqueuedTask:
             TaskCancelled: it was cancelled.
             ResultTimeout: a TimeoutError; it may still end.
         """
-        return await self.face.broker.run(self.sync.getting(timeout))
+        return await self.face.broker.run(self.sync.getting(timeout, on_progress))
 
     async def cancel(self) -> bool | int:
         """Remove it if it has not started. True: it never runs. See `rpqueue.EnqueuedTask.cancel`."""
@@ -112,13 +119,17 @@ class InlineTask:
         """What it returned."""
         return self.sync.result
 
+    async def progress(self) -> Any:
+        """Nothing."""
+        return self.sync.progress
+
     async def wait(self, timeout: float = 30) -> bool:
         """It has run."""
         return self.sync.wait(timeout)
 
-    async def get(self, timeout: float | None = None) -> Any:
+    async def get(self, timeout: float | None = None, on_progress: Callable[[Any], object] | None = None) -> Any:
         """What it returned. Raises as `sync` does."""
-        return self.sync.get(timeout)
+        return self.sync.get(timeout, on_progress)
 
     async def cancel(self) -> bool | int:
         """Too late."""
@@ -130,6 +141,36 @@ class EagerTask(InlineTask):
 
     def __init__(self, sync: eager.EagerTask) -> None:
         self._stand_for(sync)
+
+
+class RunningTask(Seen):
+    """A run of a task, seen from inside, whose verbs are awaited. `aio.current_task` makes these."""
+
+    def __init__(self, face: Aio, sync: current.RunningTask) -> None:
+        super().__init__(sync._run, sync.task)
+        self.face = face
+        #: The same run, for code that does not await.
+        self.sync = sync
+
+    async def heartbeat(self) -> float:
+        """Have the lease last for its whole time once more, counted from now. See `rpqueue.RunningTask.heartbeat`."""
+        return await self.face.broker.run(self.sync.beating())
+
+    async def progress(self, value: Any) -> None:
+        """Tell how far it is: ``EnqueuedTask.progress`` has it, for a day. StaleLease once the lease is lost."""
+        await self.face.broker.run(self.sync.telling(value))
+
+    async def checkpoint(self, value: Any) -> None:
+        """Keep what a later run of the same call begins with. See `rpqueue.RunningTask.checkpoint`."""
+        await self.face.broker.run(self.sync.keeping(value))
+
+    async def resumed(self) -> Any:
+        """The last checkpoint of this call, left by this run or by an earlier one; None: there is none."""
+        return await self.face.broker.run(self.sync.resuming())
+
+    async def executions(self) -> list[dict[str, Any]]:
+        """Records of earlier runs that failed, oldest first, at most KEEP_EXECUTIONS."""
+        return await self.face.broker.run(self.sync.recounting())
 
 
 class Data:

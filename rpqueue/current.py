@@ -1,4 +1,9 @@
-"""RunningTask: the run that the asking code belongs to, and what it may say while it runs."""
+"""
+RunningTask: the run that the asking code belongs to, and what it may say while it runs.
+
+What a run knows of itself is a value, and costs nothing: `Seen` has it. What it asks of Redis or says to it is a flow,
+which RunningTask carries out at once, and `aio.current_task` has awaited.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from . import messages
 from .errors import NoCurrentTask, StaleLease, TaskCancelled
 from .protocol import moves, runs
-from .protocol.operation import Operation
+from .protocol.operation import Flow
 from .protocol.workers import redis_time
 from .running import Run, current_run
+from .signing import Signer
 
 if TYPE_CHECKING:
     from .tasks import Task
@@ -19,9 +25,9 @@ if TYPE_CHECKING:
 KEEP_PROGRESS = 86_400.0
 
 
-class RunningTask:
+class Seen:
     """
-    A run of a task, seen from inside. `current_task` makes these.
+    A run of a task, as its own code sees it.
 
     Args:
         run: what runs.
@@ -33,7 +39,9 @@ class RunningTask:
         self.task = task
 
     def __repr__(self) -> str:
-        return f"<RunningTask taskid={self.id} queue={self.queue} function={self.name} attempt={self.attempt}>"
+        return (
+            f"<{type(self).__name__} taskid={self.id} queue={self.queue} function={self.name} attempt={self.attempt}>"
+        )
 
     @property
     def id(self) -> str:
@@ -64,7 +72,7 @@ class RunningTask:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the producer's middleware sent along."""
+        """What the producer's middleware sent along; not to be changed."""
         return self._run.meta
 
     @property
@@ -74,7 +82,7 @@ class RunningTask:
 
     @property
     def attempts_left(self) -> int:
-        """Runs that are left, this one included."""
+        """Runs that are left, this one included, by what the call and its task say. A retry method may stop earlier."""
         return self._run.attempts_left
 
     @property
@@ -101,19 +109,28 @@ class RunningTask:
         if self._run.stop_asked == "cancelled":
             raise TaskCancelled(f"{self.name} {self.id} was cancelled while it ran")
         if self._run.stop_asked:
-            raise StaleLease(f"{self.name} {self.id}: the lease of this run has ended; somebody else may run it now")
+            raise self._stale()
 
     def n_executions(self) -> int:
         """How many runs of this call there were before this one that failed or crashed."""
         return self.attempt - 1
 
-    @property
-    def executions(self) -> list[dict[str, Any]]:
-        """Records of earlier runs that failed, oldest first, at most KEEP_EXECUTIONS. Asks Redis."""
-        [where] = self._ask(moves.whereabouts(self._run.keys, [self.id]))
-        return executions_in(where)
+    def _stale(self) -> StaleLease:
+        self._run.stop_asked = self._run.stop_asked or "lost"
+        return StaleLease(f"{self.name} {self.id}: the lease of this run has ended; somebody else may run it now")
 
-    # What it may say. Each of these is one call to Redis, and fenced: it raises StaleLease once the lease is lost.
+
+class RunningTask(Seen):
+    """
+    A run of a task, seen from inside. `current_task` makes these.
+
+    Its verbs talk to Redis and block; in a coroutine, await those of `aio.current_task`. They are fenced: once the
+    lease of the run is lost they change nothing, and raise StaleLease.
+
+    Args:
+        run: what runs.
+        task: its task.
+    """
 
     def heartbeat(self) -> float:
         """
@@ -124,21 +141,11 @@ class RunningTask:
 
         Returns:
             The new deadline, in epoch seconds; 0 for a call without one.
-        """
-        run = self._run
-        ttl = self.task.app.settings.worker_ttl
-        if not run.deadline:
-            self._hold([(self.id, run.token, 0.0)], ttl)
-            return 0.0
-        lease = self.task.lease
-        deadline: float = self._ask(redis_time()) + lease
-        self._hold([(self.id, run.token, deadline)], min(lease, ttl))
-        run.move_deadline(deadline)
-        return deadline
 
-    def _hold(self, leases: list[tuple[str, int | str, float]], lease_for: float) -> None:
-        if not self._ask(moves.extend(self._run.keys, leases, lease_for)):
-            self._stale()
+        Raises:
+            StaleLease: the lease is lost.
+        """
+        return self.task.app.broker.run(self.beating())
 
     def progress(self, value: Any) -> None:
         """
@@ -146,9 +153,11 @@ class RunningTask:
 
         Args:
             value: what JSON carries, such as 0.5, or ``{"rows": 120}``.
+
+        Raises:
+            StaleLease: the lease is lost.
         """
-        text = messages.encode(value, f"progress of {self.name}", self.task.app.settings.max_message_bytes)
-        self._note(self._run.keys.progress(self.id), text, KEEP_PROGRESS, b"progress")
+        self.task.app.broker.run(self.telling(value))
 
     def checkpoint(self, value: Any) -> None:
         """
@@ -157,31 +166,77 @@ class RunningTask:
         Args:
             value: what JSON carries; None: nothing any more. `resumed` has it in the next run. It is deleted when the
                 call is done, and KEEP_CHECKPOINTS seconds after the last one at any rate.
+
+        Raises:
+            StaleLease: the lease is lost, and the checkpoint is that of whoever has it now.
         """
-        settings = self.task.app.settings
-        text = (
-            b"" if value is None else messages.encode(value, f"checkpoint of {self.name}", settings.max_message_bytes)
-        )
-        self._note(self._run.keys.checkpoint(self.id), text, settings.keep_checkpoints)
-        self._run.has_checkpoint = True
+        self.task.app.broker.run(self.keeping(value))
 
     @property
     def resumed(self) -> Any:
-        """The last checkpoint of this call, left by this run or by an earlier one; None: there is none. Asks Redis."""
-        text = self._ask(runs.noted(self._run.keys, self._run.keys.checkpoint(self.id), self.id))
-        self._run.has_checkpoint = self._run.has_checkpoint or bool(text)
-        return messages.decode(text, f"checkpoint of {self.name}") if text else None
+        """
+        The last checkpoint of this call, left by this run or by an earlier one; None: there is none. Asks Redis.
 
-    def _note(self, place: bytes, text: bytes, keep_for: float, news: bytes = b"") -> None:
-        if not self._ask(runs.note(self._run.keys, place, self.id, self._run.token, text, keep_for, news)):
-            self._stale()
+        Raises:
+            BadSignature: there is one, and no worker with one of our SIGNING_KEYS made it.
+        """
+        return self.task.app.broker.run(self.resuming())
 
-    def _stale(self) -> None:
-        self._run.stop_asked = self._run.stop_asked or "lost"
-        raise StaleLease(f"{self.name} {self.id}: the lease of this run has ended; somebody else may run it now")
+    @property
+    def executions(self) -> list[dict[str, Any]]:
+        """Records of earlier runs that failed, oldest first, at most KEEP_EXECUTIONS. Asks Redis."""
+        return self.task.app.broker.run(self.recounting())
 
-    def _ask(self, operation: Operation[Any]) -> Any:
-        return self.task.app.broker.execute(operation)
+    # What these say to Redis.
+
+    def beating(self) -> Flow[float]:
+        """What `heartbeat` says to Redis."""
+        run, ttl, lease, deadline = self._run, self.task.app.settings.worker_ttl, 0.0, 0.0
+        if run.deadline:
+            lease = self.task.lease
+            deadline = (yield from redis_time()) + lease
+        leases: list[tuple[str, int | str, float]] = [(self.id, run.token, deadline)]
+        if not (yield from moves.extend(run.keys, leases, min(lease or ttl, ttl))):
+            raise self._stale()
+        if deadline:
+            run.move_deadline(deadline)
+        return deadline
+
+    def telling(self, value: Any) -> Flow[None]:
+        """What `progress` says to Redis."""
+        yield from self._noting(self._run.keys.progress(self.id), value, "progress", KEEP_PROGRESS, b"progress")
+
+    def keeping(self, value: Any) -> Flow[None]:
+        """What `checkpoint` says to Redis."""
+        keep_for = self.task.app.settings.keep_checkpoints
+        yield from self._noting(self._run.keys.checkpoint(self.id), value, "checkpoint", keep_for)
+        self._run.has_checkpoint = True
+
+    def resuming(self) -> Flow[Any]:
+        """What `resumed` says to Redis."""
+        place = self._run.keys.checkpoint(self.id)
+        note = yield from self._noted(place)
+        self._run.has_checkpoint = self._run.has_checkpoint or bool(note)
+        return note_in(note, place, self.task.app.signer, f"checkpoint of {self.name}")
+
+    def recounting(self) -> Flow[list[dict[str, Any]]]:
+        """What `executions` says to Redis."""
+        [where] = yield from moves.whereabouts(self._run.keys, [self.id])
+        return executions_in(where)
+
+    def _noting(self, place: bytes, value: Any, what: str, keep_for: float, news: bytes = b"") -> Flow[None]:
+        app, note = self.task.app, b""
+        if value is not None:
+            note = messages.encode(value, f"{what} of {self.name}", app.settings.max_message_bytes)
+            note = app.signer.signed(place, b"", b"", note) if app.signer else note
+        if not (yield from self._note(place, note, keep_for, news)):
+            raise self._stale()
+
+    def _note(self, place: bytes, note: bytes, keep_for: float, news: bytes) -> Flow[bool]:
+        return (yield from runs.note(self._run.keys, place, self.id, self._run.token, note, keep_for, news))
+
+    def _noted(self, place: bytes) -> Flow[bytes]:
+        return (yield from runs.noted(self._run.keys, place, self.id))
 
 
 def current_task() -> RunningTask:
@@ -195,6 +250,11 @@ def current_task() -> RunningTask:
 def current_tasks() -> list[RunningTask]:
     """The runs that the asking code belongs to: one, but for tasks that take many calls together."""
     return [current_task()]
+
+
+def note_in(note: bytes, place: bytes, signer: Signer, what: str) -> Any:
+    """The value in a note that was kept under the key *place*; None when there is none."""
+    return messages.decode(signer.opened(place, b"", b"", note), what) if note else None
 
 
 def executions_in(where: moves.Whereabouts) -> list[dict[str, Any]]:

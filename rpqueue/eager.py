@@ -8,7 +8,7 @@ ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +31,13 @@ class EagerTask(EnqueuedTask):
     task: Task[..., Any]
     #: Records of its failed runs, oldest first.
     executions: list[dict[str, Any]]
-    #: What its task said last of how far it is; None: nothing.
-    progress: Any
     #: What its last run raised; None: it came to its end.
     error: BaseException | None
 
     def ends(self, over: Over) -> None:
         """Say what came of it."""
         self._where = over.where
-        self.executions, self.progress, self.error = over.executions, over.progress, over.error
+        self.executions, self._progress, self.error = over.executions, over.progress, over.error
 
     def __repr__(self) -> str:
         return f"<EagerTask taskid={self.taskid} queue={self.queue} function={self.name} status={self.status}>"
@@ -48,6 +46,11 @@ class EagerTask(EnqueuedTask):
     def status(self) -> str:
         """How it ended: done, failed, dead or cancelled."""
         return status_of(self._where)
+
+    @property
+    def progress(self) -> Any:
+        """What its task said last of how far it is; None: nothing."""
+        return self._progress
 
     @property
     def args(self) -> list[Any] | None:
@@ -63,7 +66,7 @@ class EagerTask(EnqueuedTask):
         """It has run."""
         return True
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None, on_progress: Callable[[Any], object] | None = None) -> Any:
         """
         What the task returned; None for a task without save_results.
 
@@ -71,6 +74,8 @@ class EagerTask(EnqueuedTask):
             TaskFailed: it raised; that is the ``__cause__``, and `.error` has the record of it.
             TaskCancelled: it said that it was cancelled.
         """
+        if on_progress is not None and self.progress is not None:
+            on_progress(self.progress)
         if self._where.state is State.CANCELLED:
             raise TaskCancelled(f"{self.name} {self.taskid} was cancelled while it ran") from self.error
         if self._where.state is not State.DONE:

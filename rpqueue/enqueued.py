@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
+from .current import note_in
 from .errors import ResultTimeout, TaskCancelled, TaskFailed, TaskLost, Undecodable
 from .keys import QueueKeys, name_text
 from .messages import Flags
-from .protocol import moves
+from .protocol import moves, runs
 from .protocol.moves import Whereabouts
 from .protocol.operation import Flow, Operation, Watch
 from .signing import MARK, Signer
@@ -89,6 +91,22 @@ class EnqueuedTask:
         """What the task returned, if it is done and has save_results > 0; else None. See `get`."""
         return result_of(self, self.app.broker.execute(self.whereabouts())[0])
 
+    @property
+    def progress(self) -> Any:
+        """
+        What its run said last of how far it is, with `RunningTask.progress`, in the last day; None: nothing.
+
+        Raises:
+            BadSignature: it said something, and no worker with one of our SIGNING_KEYS did.
+        """
+        return self.app.broker.run(self.asking_progress())
+
+    def asking_progress(self) -> Flow[Any]:
+        """What `progress` says to Redis."""
+        place = self.keys.progress(self.taskid)
+        note = yield from runs.noted(self.keys, place, self.taskid)
+        return note_in(note, place, self.app.signer, f"progress of {self.name}")
+
     def wait(self, timeout: float = 30) -> bool:
         """Block until it has at least started, or *timeout* seconds are over. Returns whether it has."""
         return self.app.broker.run(self.waiting(timeout))
@@ -99,12 +117,14 @@ class EnqueuedTask:
         [where] = yield from self._watch(has_started, seconds)
         return has_started([where])
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None, on_progress: Callable[[Any], object] | None = None) -> Any:
         """
         Block until it is over and return what it returned.
 
         Args:
             timeout: seconds; None: for ever.
+            on_progress: called with what its run says of how far it is, as soon as it does. Of several words in quick
+                succession, the last one; and none that comes after its end.
 
         Returns:
             The value; None for a task without save_results.
@@ -116,11 +136,13 @@ class EnqueuedTask:
             ResultTimeout: a TimeoutError; it may still end.
             BadSignature: there is an outcome, and no worker with one of our SIGNING_KEYS made it.
         """
-        return self.app.broker.run(self.getting(timeout))
+        return self.app.broker.run(self.getting(timeout, on_progress))
 
-    def getting(self, timeout: float | None) -> Flow[Any]:
+    def getting(self, timeout: float | None, on_progress: Callable[[Any], object] | None = None) -> Flow[Any]:
         """What `get` says to Redis."""
         seconds = 1e9 if timeout is None else messages.seconds(timeout, "timeout")
+        if on_progress is not None:
+            seconds = yield from self._reporting(seconds, on_progress)
         [where] = yield from self._watch(is_over, seconds)
         if where.state not in OVER:
             raise ResultTimeout(
@@ -131,6 +153,26 @@ class EnqueuedTask:
         if where.state in (State.FAILED, State.DEAD, State.LOST):
             raise failure_of(self.name, where, self.keys.outcome(where.id), self.app.signer)
         return result_of(self, where)
+
+    def _reporting(self, seconds: float, on_progress: Callable[[Any], object]) -> Flow[float]:
+        """Tell of its progress until it is over. Returns the seconds that are left of those."""
+        ends_at, told, asked = time.monotonic() + seconds, None, 0
+
+        def has_news(answer: list[Whereabouts]) -> bool:
+            nonlocal asked
+            asked += 1  # who asks for the second time has heard something, or not for a while
+            return is_over(answer) or asked > 1
+
+        while seconds > 0:
+            asked = 0
+            [where] = yield from self._watch(has_news, seconds)
+            value = yield from self.asking_progress()
+            if value != told:
+                on_progress(value)
+            if where.state in OVER:
+                break
+            told, seconds = value, max(ends_at - time.monotonic(), 0.0)
+        return seconds
 
     def _watch(self, over: Callable[[list[Whereabouts]], bool], timeout: float) -> Watch[list[Whereabouts]]:
         channels = [self.keys.events + self.taskid.encode()]
@@ -162,6 +204,7 @@ class InlineTask:
 
     status = "done"
     taskid = "inline"
+    progress: Any = None
 
     def __init__(self, task: Task[..., Any], value: Any, args: list[Any]) -> None:
         self.task, self.name, self.queue = task, task.name, task.queue
@@ -172,7 +215,7 @@ class InlineTask:
         """It has run."""
         return True
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None, on_progress: Callable[[Any], object] | None = None) -> Any:
         """What the function returned."""
         return self.result
 

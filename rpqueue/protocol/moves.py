@@ -136,7 +136,8 @@ def extend(keys: QueueKeys, leases: Iterable[tuple[str, int | str, float]], leas
     Push leases out to *lease_for* seconds from now.
 
     Args:
-        leases: id, token and deadline (epoch seconds; 0: none), which the lease is never pushed past.
+        leases: id, token and deadline (epoch seconds; 0: none), which the lease is never pushed past. None ends earlier
+            than before for a deadline.
 
     Returns:
         The ids that were held.
@@ -300,7 +301,7 @@ def cancel(keys: QueueKeys, message_id: str, keep_for: float, *, running: bool =
         1: removed. 2: its run is asked to stop. -1: it had finished, its outcome is deleted. 0: running or not known.
     """
     words: list[Word] = [message_id, str(ms(keep_for)), CANCELLED, "1" if running else "0", str(ms(ASKED_FOR))]
-    places = (*keys.block, keys.outcome(message_id), keys.asked(message_id))
+    places = (*keys.block, keys.outcome(message_id), keys.asked(message_id), keys.checkpoint(message_id))
     return Operation(scripts.load("cancel"), places, words, int, keys.memo)
 
 

@@ -15,14 +15,14 @@ import time
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from ..current import RunningTask
+from ..current import RunningTask, note_in
 from ..keys import QueueKeys
 from ..loops import run_to_end
-from ..messages import Flags, decode
+from ..messages import Flags
 from ..middleware import Failure
 from ..protocol.claimed import Claimed, Past
 from ..protocol.moves import Whereabouts
-from ..protocol.operation import run, run_async
+from ..protocol.operation import Flow, run, run_async
 from ..running import enter, leave
 from ..states import State
 from ..system import System
@@ -49,25 +49,28 @@ class RunningHere(RunningTask):
 
     _run: HeldHere
 
-    def heartbeat(self) -> float:
+    # In place of what is said to Redis.
+
+    def beating(self) -> Flow[float]:
         """Have the deadline be moved on, as it would be for a worker. See `RunningTask.heartbeat`."""
+        yield from ()
         if self._run.deadline:
             self._run.move_deadline(time.time() + self.task.lease)
         return self._run.deadline
 
-    @property
-    def resumed(self) -> Any:
-        """The last checkpoint of this call; None: there is none."""
-        text = self._run.notes.get(self._run.keys.checkpoint(self.id))
-        return decode(text, f"checkpoint of {self.name}") if text else None
-
-    @property
-    def executions(self) -> list[dict[str, Any]]:
+    def recounting(self) -> Flow[list[dict[str, Any]]]:
         """Records of earlier runs that failed, oldest first, at most KEEP_EXECUTIONS."""
+        yield from ()
         return self._run.records[-self.task.app.settings.keep_executions :]
 
-    def _note(self, place: bytes, text: bytes, keep_for: float, news: bytes = b"") -> None:
-        self._run.notes[place] = text
+    def _note(self, place: bytes, note: bytes, keep_for: float, news: bytes) -> Flow[bool]:
+        yield from ()
+        self._run.notes[place] = note
+        return True
+
+    def _noted(self, place: bytes) -> Flow[bytes]:
+        yield from ()
+        return self._run.notes.get(place, b"")
 
 
 class HeldHere(claims.Claim):
@@ -183,5 +186,5 @@ def _over(claim: HeldHere, message: bytes, ending: Ending) -> Over:
     where = Whereabouts(
         claim.id, state, 0.0, time.time(), len(records), 0, 0, message, reason, stored[0], tuple(stored[1:]), outcome
     )
-    told = claim.notes.get(claim.keys.progress(claim.id))
-    return Over(where, records, decode(told, "progress") if told else None, error)
+    place = claim.keys.progress(claim.id)
+    return Over(where, records, note_in(claim.notes.get(place, b""), place, system.signer, "progress"), error)

@@ -228,7 +228,7 @@ def cancel(
 ) -> Any:
     return queue.call(
         "cancel",
-        [queue.memo, queue.keys.outcome(id), queue.keys.asked(id)],
+        [queue.memo, queue.keys.outcome(id), queue.keys.asked(id), queue.keys.checkpoint(id)],
         [number or queue.number(), id, keep_for, outcome, int(running), mark_for],
     )
 

@@ -26,6 +26,15 @@ def test_what_has_not_started_is_removed_whole(items: Queue, before: dict) -> No
     assert items.stats() == {"cancelled": 1}
 
 
+def test_a_checkpoint_of_an_earlier_run_goes_with_it(items: Queue) -> None:
+    items.given(scheduled={"a": MINUTE})
+    items.client.set(items.keys.checkpoint("a"), "1 2", ex=60)
+    items.client.set(items.keys.checkpoint("b"), "1 2", ex=60)
+    assert cancel(items, "a") == 1
+    assert not items.client.exists(items.keys.checkpoint("a"))
+    assert items.client.exists(items.keys.checkpoint("b"))
+
+
 def test_others_stay_where_they_are(items: Queue) -> None:
     items.given(ready=["a", "b", "c"], scheduled={"d": MINUTE})
     assert cancel(items, "b") == 1

@@ -29,10 +29,10 @@ def test_sending_it_twice_extends_from_the_second_time(queue: Queue) -> None:
 
 @pytest.mark.parametrize(
     ("deadline", "expiry"),
-    [(9000, 9000), (-50, -50), (3_600_000, None)],
-    ids=["before the time given", "long past", "after the time given"],
+    [(9000, 9000), (4000, 5000), (-50, 5000), (3_600_000, None)],
+    ids=["before the time given", "before the lease ends", "long past", "after the time given"],
 )
-def test_a_deadline_is_never_passed(items: Queue, deadline: int, expiry: int | None) -> None:
+def test_a_deadline_is_never_passed_and_ends_no_lease_earlier(items: Queue, deadline: int, expiry: int | None) -> None:
     items.given(leased={"a": (5000, 1)})
     assert extend(items, MINUTE, ("a", 1, deadline)) == ["a"]
     assert items.state() == {"leased": {"a": (items.after(MINUTE) if expiry is None else expiry, 1)}}

@@ -36,6 +36,17 @@ def test_every_state_has_its_word_and_its_instant(queue: Queue, before: dict, st
     assert queue.snapshot() == there
 
 
+@pytest.mark.parametrize("signature", ["", "~key~c2lnbmF0dXJl~"])
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [('{"state":"done","result":1}', "done"), ('{"state":"failed","error":{}}', "failed"), ("[]", "done")],
+)
+def test_an_outcome_says_how_it_ended_signed_or_not(queue: Queue, signature: str, outcome: str, state: str) -> None:
+    queue.client.set(queue.keys.outcome("a"), signature + outcome, ex=60)
+    _, answer = states(queue, "a")
+    assert answer == [state, "0", "", "", "", signature + outcome]
+
+
 def test_what_is_gone_without_an_outcome_is_gone(queue: Queue) -> None:
     _, answer = states(queue, "a")
     assert answer == ["gone", "0", "", "", "", ""]

@@ -280,4 +280,4 @@ def test_cancelling_answers_true_false_or_minus_1(app: App, reply: int, answer: 
     [operation] = redis.steps
     assert operation.script.name == "cancel"
     assert operation.args[:2] == ["1d", "60000"]
-    assert operation.keys == (*KEYS.block, KEYS.outcome("1d"), KEYS.asked("1d"))
+    assert operation.keys == (*KEYS.block, KEYS.outcome("1d"), KEYS.asked("1d"), KEYS.checkpoint("1d"))

@@ -4,6 +4,7 @@
 -- KEYS[13]    memo     string  this session's last call
 -- KEYS[14]    outcome  string  of the message
 -- KEYS[15]    asked    string  mark that its run is to be stopped
+-- KEYS[16]    kept     string  its checkpoint
 -- ARGV[1]     number   int     of this call in its session
 -- ARGV[2]     id       text
 -- ARGV[3]     keep_for int     ms to remember that it was cancelled; 0: not at all
@@ -26,6 +27,7 @@ if redis.call('ZREM', q.scheduled, id) == 1 or redis.call('HDEL', q.parked, id) 
   redis.call('HDEL', q.messages, id)
   redis.call('HDEL', q.counts, id)
   redis.call('HDEL', q.errors, id)
+  redis.call('DEL', KEYS[16])
   redis.pcall('HINCRBY', q.stats, 'cancelled', 1)
   if keep_for > 0 then redis.call('SET', KEYS[14], outcome, 'PX', keep_for) end
   publish(q, id, 'cancelled')

@@ -3,7 +3,8 @@
 -- KEYS[1..12] queue      see QueueKeys.block
 -- ARGV[1]     lease_for  int     ms from now
 -- ARGV[2..n]  leases     id, token, deadline, ...: an empty token extends whoever's lease; the deadline (ms since the
---                        epoch; 0: none) is never passed
+--                        epoch; 0: none) is never passed, nor does it end a lease earlier than it ends now: who holds it
+--                        may have moved the deadline on since somebody else read it
 -- Returns the ids that were held and are extended, in order.
 -- O(leases * log(leased)). Sending it twice does no harm. Begins with a freeing write: works at maxmemory.
 -- Needs: now, queue, tally, held
@@ -18,7 +19,9 @@ local answers, extended = held(q, ids, tokens), {}
 for i, id in ipairs(ids) do
   if answers[i] then
     local expires = now + lease_for
-    if deadlines[i] > 0 and deadlines[i] < expires then expires = deadlines[i] end
+    if deadlines[i] > 0 and deadlines[i] < expires then
+      expires = math.max(deadlines[i], tonumber(redis.call('ZSCORE', q.leased, id)))
+    end
     redis.call('ZREM', q.leased, id)
     redis.call('ZADD', q.leased, expires, id)
     extended[#extended + 1] = id

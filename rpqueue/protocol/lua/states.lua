@@ -25,7 +25,8 @@ for i, id in ipairs(ARGV) do
     end
     if state == 'ready' and redis.call('HEXISTS', q.parked, id) == 1 then state = 'parked' end
   elseif outcome ~= '' then
-    state = string.match(outcome, '^{"state":"(%a+)"') or 'done'
+    -- A signature stands in front of it, as signing.py has it.
+    state = string.match(string.gsub(outcome, '^~[^~]*~[^~]*~', ''), '^{"state":"(%a+)"') or 'done'
   end
   answers[i + 1] = {
     state, at, redis.call('HGET', q.counts, id) or '', message or '', redis.call('HGET', q.errors, id) or '', outcome,
