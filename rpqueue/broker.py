@@ -307,8 +307,13 @@ class Broker:
     def _say_before(self, step: Operation[Any]) -> None:
         words = self.preludes.due(step)
         if words:
-            self.client.execute_command(*words, **RAW)
-            self.preludes.said(words)
+            try:
+                self.client.execute_command(*words, **RAW)
+            except Exception as error:
+                if not is_dispensable(translate(error, self.label)):
+                    raise
+            else:
+                self.preludes.said(words)
 
     @staticmethod
     def _call(say: Callable[..., Any], step: Operation[Any], stamp: Stamp, attempts: Attempts) -> Any:
@@ -443,6 +448,11 @@ def _hang_up(client: Redis) -> None:
 def is_redirected(error: Exception) -> bool:
     """Whether a node of a Cluster says that another one has the keys, or will have."""
     return type(error).__name__ in ("MovedError", "AskError", "TryAgainError")
+
+
+def is_dispensable(error: Exception) -> bool:
+    """Whether a prelude failed so that its operation does without: somebody else's key is where the list should be."""
+    return isinstance(error, errors.RedisUnsuitable)
 
 
 def is_noscript(error: Exception) -> bool:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from .attempts import Attempts
-from .broker import RAW, Broker, is_noscript, translate, was_answered
+from .broker import RAW, Broker, is_dispensable, is_noscript, translate, was_answered
 from .connections import LONGEST_BLOCK, awaited_twin, command_client, waiting_client
 from .errors import RpqueueError
 from .protocol.operation import Flow, Operation, Stamp, Watch, Word, encoded, run_async
@@ -228,8 +228,13 @@ class AsyncBroker:
         client = await self.client()
         before = self._broker.preludes.due(step)
         if before:
-            await client.execute_command(*before, **RAW)
-            self._broker.preludes.said(before)
+            try:
+                await client.execute_command(*before, **RAW)
+            except Exception as error:
+                if not is_dispensable(self.failure(error)):
+                    raise
+            else:
+                self._broker.preludes.said(before)
 
         def say(*words: Word) -> Any:
             return client.execute_command(*attempts.counted(words), **RAW)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..broker import Broker
-from ..errors import RedisError
+from ..errors import RedisError, RedisUnsuitable
 from ..keys import QueueKeys, decoded_name, text_of, wire
 from ..listeners import Listener, hear_any
 from ..protocol.cycle import Round
@@ -154,7 +154,9 @@ class ClusterQueues:
         if not self._is_mine(name):
             return None
         if name not in self._priorities:
-            score = self._broker.execute(command(as_is, "ZSCORE", self._system.keys.app.queues, wire(name)))
+            score = None
+            with suppress(RedisUnsuitable):  # somebody has put something else in place of the list
+                score = self._broker.execute(command(as_is, "ZSCORE", self._system.keys.app.queues, wire(name)))
             self._priorities[name] = float("inf" if score is None else score)
         return name
 
@@ -185,8 +187,10 @@ class ClusterQueues:
         """Ask which queues there are, and of some of them whether they have work."""
         self._looked_at = time.monotonic()
         try:
-            listed = self._broker.execute(command(as_is, "ZRANGE", self._system.keys.app.queues, 0, -1, "WITHSCORES"))
-            self._priorities |= {name: priority for name, priority in _scores(listed) if self._is_mine(name)}
+            with suppress(RedisUnsuitable):
+                words = ("ZRANGE", self._system.keys.app.queues, 0, -1, "WITHSCORES")
+                listed = _scores(self._broker.execute(command(as_is, *words)))
+                self._priorities |= {name: priority for name, priority in listed if self._is_mine(name)}
             names = list(self._priorities)
             begin = self._next_look % len(names) if names else 0
             some = (names[begin:] + names[:begin])[:LOOKED_AT]

@@ -117,7 +117,8 @@ def test_names_that_somebody_else_put_into_the_index_are_shown_and_go(app: App, 
     with working(app):
         call.get(20)
     assert seen == ["x"]
-    assert redis_client.zcard(index.ready_queues) == redis_client.zcard(index.due_queues) == 0
+    if not app.broker.is_cluster:  # where nobody reads these
+        assert redis_client.zcard(index.ready_queues) == redis_client.zcard(index.due_queues) == 0
 
 
 def test_messages_in_a_queue_that_none_can_name_are_dead_lettered(app: App, redis_client: redis.Redis) -> None:

@@ -107,7 +107,7 @@ def test_a_newer_message_whose_worker_died_is_reaped_rightly_by_an_older_one(
     """The five words of a header mean the same in every version, so scripts of either can move the message."""
     bench = quick_bench
     bench.task("hold", vis_timeout=30, attempts=2)
-    newer = bench.start(tree=newer_tree, ready=False)
+    newer = bench.start(tree=newer_tree, ready=False, threads=2)
     in_newer(
         newer_tree,
         bench,

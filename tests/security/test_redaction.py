@@ -174,7 +174,7 @@ def test_the_error_and_the_log_of_a_failure_do_not_show_it(
     assert MARK not in str(stored)
     assert "me cannot log in with '***'" in str(stored).replace("\\", "")
     assert "ValueError" in str(stored)
-    [record] = [record for record in caplog.records if record.getMessage() == "task failed"]
+    [record] = wait_until(lambda: [record for record in caplog.records if record.getMessage() == "task failed"])
     assert record.exc_info is None
     assert "cannot log in" in vars(record)["traceback"]
     assert MARK not in caplog.text + str([vars(record) for record in caplog.records])
