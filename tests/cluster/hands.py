@@ -34,7 +34,7 @@ def claim(app: App, queue: str, wanted: int = 1, acks: list[Ack] | None = None) 
         limit=100,
         rules=app.task_rules,
     )
-    return [(row[0].decode(), row[1]) for some in app.broker.execute(turn).claimed for row in some.rows()]
+    return [(row[0].decode(), row[2].token) for some in app.broker.execute(turn).claimed for row in some.rows()]
 
 
 def finish(app: App, queue: str, result: int, wanted: int = 1) -> list[str]:

@@ -85,7 +85,7 @@ def lease(app: App, queue: str, wanted: int = 1) -> list[tuple[str, int]]:
         limit=100,
         rules=app.task_rules,
     )
-    return [(row[0].decode(), row[1]) for some in app.broker.execute(turn).claimed for row in some.rows()]
+    return [(row[0].decode(), row[2].token) for some in app.broker.execute(turn).claimed for row in some.rows()]
 
 
 def kill(app: App, queue: str, wanted: int = 1) -> list[str]:

@@ -182,8 +182,8 @@ def test_what_a_worker_claimed_and_gives_back_unstarted_is_waited_for(app: App, 
         rules=app.task_rules,
     )
     [some] = app.broker.execute(turn).claimed
-    [(_, token, *_)] = some.rows()
-    back = moves.release(keys, app.index, [(task.taskid, token, "unstarted")], app.task_rules)
+    [(_, _, past)] = some.rows()
+    back = moves.release(keys, app.index, [(task.taskid, past.token, "unstarted")], app.task_rules)
     timer = threading.Timer(0.1, lambda: app.broker.execute(back))
     timer.start()
     assert app.flush_tasks(timeout=2) == ([], [], [task.taskid])
