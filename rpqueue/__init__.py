@@ -88,6 +88,8 @@ set_priority = app.set_priority
 get_page = app.get_page
 read_deadletter = app.read_deadletter
 delete_item = app.delete_item
+redrive = app.redrive
+purge_errored_tasks = app.purge_errored_tasks
 script_load = app.script_load
 set_key_prefix = app.set_key_prefix
 set_redis_connection = app.set_redis_connection
@@ -134,8 +136,10 @@ __all__ = [
     "periodic",
     "periodic_task",
     "pipeline",
+    "purge_errored_tasks",
     "queue_sizes",
     "read_deadletter",
+    "redrive",
     "result",
     "results",
     "script_load",

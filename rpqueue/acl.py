@@ -18,23 +18,25 @@ from .protocol import scripts
 Role = Literal["producer", "worker", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-#: Scripts that a producer sends: enqueue calls, put items, wait, fetch results, cancel, lock.
+#: Scripts that a producer sends: enqueue calls, put items, wait, fetch results, cancel and reschedule, lock.
 _OF_PRODUCERS = {
     "enqueue",
     "enqueue_ready",
     "states",
     "cancel",
     "noted",
+    "reschedule",
     "lock_acquire",
     "lock_release",
     "lock_refresh",
 }
-#: Scripts that only an admin sends, who looks at everything, and redrives, purges and clears.
+#: Scripts that only an admin sends, who looks at everything, and redrives, deletes and clears.
 _OF_ADMINS = {
     "adopt",
     "audit",
     "census",
     "clear",
+    "delete",
     "find",
     "force",
     "kinds",
@@ -43,7 +45,6 @@ _OF_ADMINS = {
     "page",
     "priority",
     "progress",
-    "purge",
     "redrive",
     "relist",
     "sizes",

@@ -28,8 +28,8 @@ from . import eager, tasks
 from .app import App
 from .broker_aio import AsyncBroker, awaited
 from .bulk import Arguments
-from .calling import redacted
 from .errors import WrongType
+from .hiding import redacted
 from .pipelines import alone, current
 from .protocol import views
 from .protocol.operation import Flow
@@ -65,8 +65,10 @@ __all__ = [
     "known_tasks",
     "of",
     "pipeline",
+    "purge_errored_tasks",
     "queue_sizes",
     "read_deadletter",
+    "redrive",
     "result",
     "results",
     "retry",
@@ -276,6 +278,36 @@ class Aio:
         rows = deadletter_rows(letters, self.app.signer, is_data)
         return rows if delete or is_data else await self.broker_for(conn).run(redacted(self.app, rows))
 
+    async def redrive(
+        self,
+        queue: str | bytes | None = None,
+        state: State | str = State.DEAD,
+        *,
+        name: str | None = None,
+        error: str | None = None,
+        rate: float | None = None,
+        limit: int | None = None,
+        is_data: bool = False,
+    ) -> int:
+        """
+        Run again what was given up, and return how much that is. See `rpqueue.redrive`.
+
+        Cancelled in between, it has moved the batches before, and the one that was under way.
+        """
+        flow = self.app.redriving(queue, state, name=name, error=error, rate=rate, limit=limit, is_data=is_data)
+        return await self.broker.run(flow)
+
+    async def purge_errored_tasks(
+        self,
+        queues: Iterable[str | bytes] | None = None,
+        exclude_queues: Iterable[str | bytes] | None = None,
+        limit: int | None = None,
+        last_execution_before: datetime | timedelta | float | None = None,
+    ) -> int:
+        """Delete failed, dead and lost tasks for good, and return how many. See `rpqueue.purge_errored_tasks`."""
+        flow = self.app.purging_errored(queues, exclude_queues, limit, last_execution_before)
+        return await self.broker.run(flow)
+
 
 def _bury_again(letters: Any) -> Flow[None]:
     return views.giving_back_buried(letters, State.DEAD)
@@ -315,4 +347,6 @@ clear_queue = _default.clear_queue
 delete_item = _default.delete_item
 get_page = _default.get_page
 read_deadletter = _default.read_deadletter
+redrive = _default.redrive
+purge_errored_tasks = _default.purge_errored_tasks
 close = _default.close

@@ -11,7 +11,7 @@ from .eager import EagerTask
 from .enqueued import EnqueuedTask
 from .flushing import Flushing
 from .locks import SimpleLock
-from .queues import Queues
+from .mending import Mending
 from .settings import Settings
 from .tasks import Task
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .aio import Aio
 
 
-class App(Declaring, Calling, Queues, Flushing):
+class App(Declaring, Calling, Mending, Flushing):
     """
     One system of tasks and queues. The module-level functions of ``rpqueue`` are methods of a default App.
 

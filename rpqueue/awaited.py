@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import current, eager, enqueued, pipelines
-from .current import Seen
+from .current import Seen, executions_in
 from .protocol.data import Catch, Items
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
+    from datetime import datetime
     from types import TracebackType
 
     from redis.asyncio import Redis
@@ -85,6 +86,30 @@ class EnqueuedTask:
         """Remove it if it has not started. True: it never runs. See `rpqueue.EnqueuedTask.cancel`."""
         return await self.face.broker.run(self.sync.cancelling())
 
+    async def executions(self) -> list[dict[str, Any]]:
+        """Records of its runs that failed, oldest first. See `rpqueue.EnqueuedTask.executions`."""
+        return executions_in((await self.face.broker.execute(self.sync.whereabouts()))[0])
+
+    async def n_executions(self) -> int:
+        """How many of its runs failed or crashed. See `rpqueue.EnqueuedTask.n_executions`."""
+        return enqueued.n_executions_of((await self.face.broker.execute(self.sync.whereabouts()))[0])
+
+    async def retry(self) -> bool:
+        """Run it once more, if it was given up. Returns whether it is ready again."""
+        return await self.face.broker.run(self.sync.reviving())
+
+    async def delete(self) -> bool:
+        """Delete it for good, unless it is running. Returns whether it is gone."""
+        return await self.face.broker.run(self.sync.deleting())
+
+    async def update_scheduled_time(self, when: datetime | timedelta | float) -> bool:
+        """Let it start at another instant, if it is scheduled. See `rpqueue.EnqueuedTask.update_scheduled_time`."""
+        return await self.face.broker.run(self.sync.rescheduling(when))
+
+    async def run_now(self) -> bool:
+        """Let it start at once, if it is scheduled. Returns whether it was."""
+        return await self.update_scheduled_time(timedelta())
+
 
 def awaiting(kind: type[EnqueuedTask], sync: enqueued.EnqueuedTask) -> EnqueuedTask:
     """That call, seen by code that awaits."""
@@ -134,6 +159,30 @@ class InlineTask:
     async def cancel(self) -> bool | int:
         """Too late."""
         return self.sync.cancel()
+
+    async def executions(self) -> list[dict[str, Any]]:
+        """As `sync` has them."""
+        return self.sync.executions
+
+    async def n_executions(self) -> int:
+        """How many of its runs failed."""
+        return self.sync.n_executions()
+
+    async def retry(self) -> bool:
+        """It is in no queue."""
+        return self.sync.retry()
+
+    async def delete(self) -> bool:
+        """It is in no queue."""
+        return self.sync.delete()
+
+    async def update_scheduled_time(self, when: datetime | timedelta | float) -> bool:
+        """Too late."""
+        return self.sync.update_scheduled_time(when)
+
+    async def run_now(self) -> bool:
+        """Too late."""
+        return self.sync.run_now()
 
 
 class EagerTask(InlineTask):

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
-from .calling import redacted
 from .connections import LONGEST_BLOCK
 from .durability import Durability, durability_of
 from .errors import RefusedInput, WrongType
+from .hiding import redacted
 from .keys import QueueKeys, name_text, text_of
 from .messages import Flags
 from .options import attempts_number, queue_size

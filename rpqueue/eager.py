@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from .enqueued import EnqueuedTask, args_of, failure_of, result_of, status_of
@@ -29,15 +30,13 @@ class EagerTask(EnqueuedTask):
     """A call that ran when it was made. Has the face of an EnqueuedTask, and asks Redis nothing."""
 
     task: Task[..., Any]
-    #: Records of its failed runs, oldest first.
-    executions: list[dict[str, Any]]
     #: What its last run raised; None: it came to its end.
     error: BaseException | None
 
     def ends(self, over: Over) -> None:
         """Say what came of it."""
         self._where = over.where
-        self.executions, self._progress, self.error = over.executions, over.progress, over.error
+        self._executions, self._progress, self.error = over.executions, over.progress, over.error
 
     def __repr__(self) -> str:
         return f"<EagerTask taskid={self.taskid} queue={self.queue} function={self.name} status={self.status}>"
@@ -81,6 +80,27 @@ class EagerTask(EnqueuedTask):
         if self._where.state is not State.DONE:
             raise failure_of(self.name, self._where, self.keys.outcome(self.taskid), self.app.signer) from self.error
         return self.result
+
+    @property
+    def executions(self) -> list[dict[str, Any]]:
+        """Records of its failed runs, oldest first."""
+        return self._executions
+
+    def n_executions(self) -> int:
+        """How many of its runs failed."""
+        return len(self._executions)
+
+    def retry(self) -> bool:
+        """It is in no queue."""
+        return False
+
+    def delete(self) -> bool:
+        """It is in no queue."""
+        return False
+
+    def update_scheduled_time(self, when: datetime | timedelta | float) -> bool:
+        """Too late."""
+        return False
 
     def cancel(self) -> bool | int:
         """Too late: False; or -1, if there is a result, which is deleted."""

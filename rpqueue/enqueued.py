@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import messages
-from .current import note_in
+from .current import executions_in, note_in
 from .errors import ResultTimeout, TaskCancelled, TaskFailed, TaskLost, Undecodable
+from .instants import instant
 from .keys import QueueKeys, name_text
 from .messages import Flags
-from .protocol import moves, runs
-from .protocol.moves import Whereabouts
+from .protocol import mending, moves, runs
+from .protocol.moves import Due, Whereabouts
 from .protocol.operation import Flow, Operation, Watch
 from .signing import MARK, Signer
 from .states import State
@@ -193,6 +195,67 @@ class EnqueuedTask:
         """
         return self.app.broker.run(self.cancelling())
 
+    @property
+    def executions(self) -> list[dict[str, Any]]:
+        """Records of its runs that failed, oldest first, at most KEEP_EXECUTIONS, as long as it is in its queue."""
+        return executions_in(self.app.broker.execute(self.whereabouts())[0])
+
+    def n_executions(self) -> int:
+        """
+        How many of its runs failed or crashed.
+
+        A redrive lets its counters begin again; runs before that count as far as they are remembered.
+        """
+        return n_executions_of(self.app.broker.execute(self.whereabouts())[0])
+
+    def retry(self) -> bool:
+        """
+        Run it once more, as if it were new, if it was given up: failed, dead or lost.
+
+        Returns:
+            True: it is ready again. False: it was not given up, or nothing is known of it; nothing was done.
+        """
+        return self.app.broker.run(self.reviving())
+
+    def reviving(self) -> Flow[bool]:
+        """What `retry` says to Redis."""
+        return bool((yield from moves.redrive(self.keys, self.app.index, None, [self.taskid])))
+
+    def delete(self) -> bool:
+        """
+        Delete it for good, with all that is remembered of it, unless it is running.
+
+        Returns:
+            True: it is gone, and never runs. False: it is running, or nothing is known of it. See `cancel` for both.
+        """
+        return self.app.broker.run(self.deleting())
+
+    def deleting(self) -> Flow[bool]:
+        """What `delete` says to Redis."""
+        was = yield from mending.delete(self.keys, self.taskid, self.app.settings.remember_cancelled)
+        return was not in ("leased", "gone")
+
+    def update_scheduled_time(self, when: datetime | timedelta | float) -> bool:
+        """
+        Let it start at another instant, if it is scheduled: later, earlier, or at once.
+
+        Args:
+            when: a datetime, which is UTC when it has no time zone; a timedelta from now; or epoch seconds.
+
+        Returns:
+            False: it is not scheduled (any more), and nothing was done.
+        """
+        return self.app.broker.run(self.rescheduling(when))
+
+    def rescheduling(self, when: datetime | timedelta | float) -> Flow[bool]:
+        """What `update_scheduled_time` says to Redis."""
+        delay = due_of(when, f"when of {self.name}")
+        return (yield from mending.reschedule(self.keys, self.app.index, self.taskid, delay)) != "elsewhere"
+
+    def run_now(self) -> bool:
+        """Let it start at once, if it is scheduled. Returns False when it is not, and nothing was done."""
+        return self.update_scheduled_time(timedelta())
+
     def cancelling(self) -> Flow[bool | int]:
         """What `cancel` says to Redis."""
         answer = yield from moves.cancel(self.keys, self.taskid, self.app.settings.remember_cancelled)
@@ -222,6 +285,36 @@ class InlineTask:
     def cancel(self) -> bool:
         """Too late."""
         return False
+
+    @property
+    def executions(self) -> list[dict[str, Any]]:
+        """None of its runs failed."""
+        return []
+
+    def n_executions(self) -> int:
+        """None of its runs failed."""
+        return 0
+
+    def retry(self) -> bool:
+        """It was not given up."""
+        return False
+
+    def delete(self) -> bool:
+        """Nothing is kept of it."""
+        return False
+
+    def update_scheduled_time(self, when: datetime | timedelta | float) -> bool:
+        """Too late."""
+        return False
+
+    def run_now(self) -> bool:
+        """Too late."""
+        return False
+
+
+def due_of(when: Any, what: str) -> float | Due:
+    """An instant that a user said, or a timedelta from now, as moves take it. It may be over."""
+    return when.total_seconds() if isinstance(when, timedelta) else Due(instant(when, what))
 
 
 def calls_of(task: Task[..., Any], queue: str, ids: Iterable[str]) -> list[EnqueuedTask]:

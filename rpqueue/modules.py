@@ -48,6 +48,8 @@ METHODS = [
     "get_page",
     "read_deadletter",
     "delete_item",
+    "redrive",
+    "purge_errored_tasks",
 ]
 
 #: Public names that are the same in every module.

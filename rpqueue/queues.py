@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import messages
-from .calling import redacted
 from .errors import RefusedInput, Undecodable, WrongType
+from .hiding import redacted
 from .keys import QueueKeys, name_text, text_of
 from .protocol import data, moves, views
 from .protocol.moves import Whereabouts

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import messages
-from .calling import redacting
 from .current import executions_in
 from .enqueued import n_executions_of, status_of
 from .errors import BadSignature, RefusedInput, Undecodable, did_you_mean
+from .hiding import redacting
 from .keys import QueueKeys, wire
 from .messages import Flags
 from .protocol import moves

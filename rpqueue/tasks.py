@@ -30,6 +30,7 @@ from .redaction import redaction_of
 from .retry import most_retries, retrying_of
 from .running import current_run
 from .schedule import Every, Schedule
+from .snapshots import Snapshots
 from .together import run_together
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(Generic[P, R]):
+class Task(Snapshots, Generic[P, R]):
     """
     A function that can be run later by a worker. The decorators of an App make these.
 

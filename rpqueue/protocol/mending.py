@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..keys import QueueKeys
 from . import scripts
-from .moves import CANCELLED, Index, ms
+from .moves import CANCELLED, Due, Index, ms
 from .operation import Operation, Word
 
 
@@ -27,18 +27,17 @@ def delete(keys: QueueKeys, message_id: str, keep_for: float) -> Operation[str]:
     return Operation(scripts.load("delete"), (*keys.block, *beside), words, lambda reply: reply.decode(), keys.memo)
 
 
-def reschedule(keys: QueueKeys, index: Index, message_id: str, seconds: float, *, from_now: bool) -> Operation[str]:
+def reschedule(keys: QueueKeys, index: Index, message_id: str, delay: float | Due) -> Operation[str]:
     """
     Scheduled → scheduled at another instant, or ready.
 
     Args:
-        seconds: since the epoch, or from now on by Redis's clock.
-        from_now: which of the two.
+        delay: seconds from now until it is due, or a Due; what is over means now.
 
     Returns:
         ``"scheduled"`` or ``"ready"``; ``"elsewhere"`` when it is not scheduled, and nothing was done.
     """
-    words: list[Word] = [keys.name, message_id, str(round(seconds * 1000)), "1" if from_now else "0"]
+    words: list[Word] = [keys.name, message_id, str(round(delay * 1000)), "0" if isinstance(delay, Due) else "1"]
     script = scripts.load("reschedule")
     return Operation(script, (*keys.block, *index), words, lambda reply: reply.decode(), keys.memo)
 

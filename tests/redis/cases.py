@@ -83,8 +83,8 @@ CHANGES: dict[str, Case] = {
     "redrive: at a rate": Case(lambda queue: moves.redrive(queue.keys, queue.index_keys, None, step=0.25)),
     "delete": Case(lambda queue: mending.delete(queue.keys, "ready", 60)),
     "delete: dead": Case(lambda queue: mending.delete(queue.keys, "dead", 60)),
-    "reschedule": Case(lambda queue: mending.reschedule(queue.keys, queue.index_keys, "later", 120, from_now=True)),
-    "reschedule: now": Case(lambda queue: mending.reschedule(queue.keys, queue.index_keys, "later", 0, from_now=True)),
+    "reschedule": Case(lambda queue: mending.reschedule(queue.keys, queue.index_keys, "later", 120)),
+    "reschedule: now": Case(lambda queue: mending.reschedule(queue.keys, queue.index_keys, "later", 0)),
     "retire": Case(lambda queue: mending.retire(queue.keys, BOUNDS, 100)),
     "put_back": Case(
         lambda queue: moves.put_back(

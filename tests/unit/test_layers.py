@@ -58,6 +58,7 @@ LEVELS = {
     "enqueued": HELD,
     "declaring": HELD,
     "flushing": HELD,
+    "hiding": HELD,
     "locks": HELD,
     "mending": HELD,
     "middleware": HELD,
