@@ -159,6 +159,9 @@ class TaskTimeout(RpqueueError, TimeoutError):
 class SoftTimeout(TaskTimeout):
     """A run took longer than its ``soft_timeout``. It is raised inside of the run, which may clean up and end."""
 
+    def __init__(self, message: str = "the run took longer than its soft_timeout") -> None:
+        super().__init__(message)
+
 
 class StopRetry(RpqueueError):
     """Raised by a retry method: the task is given up now."""

@@ -24,14 +24,14 @@ class Failure(NamedTuple):
     record: dict[str, Any]  #: as it is kept: exception, message, traceback, host, pid, attempt, started_at, failed_at
     error: BaseException | None  #: None where it was raised in another process and cannot be brought over
     state: (
-        str  #: of the call now: scheduled, ready, failed, dead, dropped, cancelled, or stale: it was another's by then
+        str  #: of the call now: scheduled, ready, failed, dead, lost, dropped, cancelled, or stale: another's by then
     )
     log_error: bool  #: False: the task asked for a warning instead
 
     @property
     def is_final(self) -> bool:
         """Whether there is no further run."""
-        return self.state in ("failed", "dead", "dropped")
+        return self.state in ("failed", "dead", "lost", "dropped")
 
     @property
     def is_retried(self) -> bool:

@@ -16,6 +16,7 @@ from .. import messages
 from ..errors import RedisError, RefusedInput, WrongType
 from ..keys import name_text
 from ..system import System
+from .children import children_for
 from .endings import endings_of
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
@@ -99,7 +100,8 @@ def execute_task_threads(
     reasons, services = endings.begin(system, broker, names, lambda: [ledger])
     orders = Orders(*reasons)
     put_back = orders.listen()
-    worker = Worker(system, names, slots, wait, ledger, orders, pooling)
+    children = children_for(system, ledger, pooling)
+    worker = Worker(system, names, slots, wait, ledger, orders, pooling, children)
     alive = {os.getpid(): time.monotonic()}
     presence = Presence(system, broker, names, slots, lambda: alive)
     duties = Duties(Heartbeat(system, broker, lambda: [ledger]), presence, *services)

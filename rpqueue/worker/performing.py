@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .. import messages
-from ..errors import RetryException, TaskCancelled
+from ..errors import RetryException, TaskCancelled, TaskTimeout
 from ..protocol.moves import Again
 from ..settings import Settings
 from ..tasks import Task
 from .claims import Claim
+from .timeouts import CoroutineLimits, soft_limit
 from .verdicts import Verdict, verdict_on
 
 #: Most characters of a traceback that are kept with a failed message.
@@ -39,8 +40,20 @@ class Failed(NamedTuple):
     error: BaseException | None  #: None: it was raised in another process, and cannot be brought over
 
 
-#: What came of a run: JSON of its result; None: it ended, and nothing is kept of its result; or how it failed.
+class Crashed(NamedTuple):
+    """A run whose process died."""
+
+    record: dict[str, Any]  #: what is kept of it
+
+
+class Abandoned(NamedTuple):
+    """A run that was stopped because its lease is lost; somebody else may have the message now."""
+
+
+#: What came of calling the function: JSON of its result; None: it ended, and nothing is kept of that; or how it failed.
 Ending = bytes | None | Failed
+#: What came of a run, wherever it was.
+Upshot = Ending | Crashed | Abandoned
 
 
 def perform(task: Task[..., Any], claim: Claim, settings: Settings) -> Ending:
@@ -48,10 +61,10 @@ def perform(task: Task[..., Any], claim: Claim, settings: Settings) -> Ending:
     function: Any = task.function
     started_at = time.time()
     try:
-        if task.runner_class is None and not settings.is_surrounding:
+        if task.runner_class is None and not task.soft_timeout and not settings.is_surrounding:
             return kept(task, function(*claim.args, **claim.kwargs), settings)
         value = None  # for who lets an exception end in his context manager
-        with surroundings(task, claim, settings) as call:
+        with surroundings(task, claim, settings) as call, soft_limit(task.soft_timeout):
             value = call(function, claim.args, claim.kwargs)
         return kept(task, value, settings)
     except BaseException as error:  # SystemExit in a task must not end the worker
@@ -61,15 +74,19 @@ def perform(task: Task[..., Any], claim: Claim, settings: Settings) -> Ending:
 async def perform_async(task: Task[..., Any], claim: Claim, settings: Settings) -> Ending:
     """Run an ``async def`` task in this event loop. Its claim is the current run."""
     function: Any = task.function
-    started_at = time.time()
+    started_at, limits = time.time(), CoroutineLimits(task.soft_timeout, task.hard_timeout)
     try:
-        if task.runner_class is None and not settings.is_surrounding:
+        if task.runner_class is None and not limits and not settings.is_surrounding:
             return kept(task, await function(*claim.args, **claim.kwargs), settings)
         value = None
         with surroundings(task, claim, settings) as call:
-            value = await call(function, claim.args, claim.kwargs)
+            value = await limits.run(call(function, claim.args, claim.kwargs))
         return kept(task, value, settings)
-    except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+    except asyncio.CancelledError:
+        if not limits.is_over:
+            raise
+        return failed(task, claim, settings, timed_out(task, claim), started_at)
+    except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
         return failed(task, claim, settings, error, started_at)
@@ -132,11 +149,16 @@ def record_of(
     }
 
 
-def why_stopped(claim: Claim, error: BaseException) -> BaseException:
-    """What a run that was stopped from outside has failed with."""
+def timed_out(task: Task[..., Any], claim: Claim) -> TaskTimeout:
+    """What a run has failed with that was stopped by its hard_timeout."""
+    return TaskTimeout(f"{claim.name} {claim.id} took longer than its hard_timeout of {task.hard_timeout:g} s")
+
+
+def why_stopped(claim: Claim) -> TaskCancelled | None:
+    """What a run that was asked to stop has failed with; None: its lease is lost, and it is nobody's any more."""
     if claim.stop_asked == "cancelled":
         return TaskCancelled(f"{claim.name} {claim.id} was cancelled while it ran")
-    return error
+    return None
 
 
 def _text_of(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from .claims import Claim
 from .fetcher import Fetcher
 from .ledger import Stage
 from .patience import Patience
-from .performing import HOST, Ending, Failed, failed, perform, perform_async, why_stopped
+from .performing import HOST, Abandoned, Crashed, Failed, Upshot, failed, perform, perform_async, why_stopped
 from .telling import Telling, fields
 
 log = logging.getLogger("rpqueue.task")
@@ -29,7 +29,7 @@ log = logging.getLogger("rpqueue.task")
 class Place(Protocol):
     """Where plain tasks run, other than in the thread that asks."""
 
-    def perform(self, task: Task[..., Any], claim: Claim) -> Ending:
+    def perform(self, task: Task[..., Any], claim: Claim) -> Upshot:
         """Run it there. The asking thread waits."""
 
 
@@ -51,6 +51,8 @@ class Runner:
         self._ledger = fetcher.ledger
         self._registry: dict[str, Task[..., Any]] = system.settings.registry
         self.telling = Telling(system.settings)
+        #: Pools that an ``async def`` may name to run on the event loop; None: it names none.
+        self.on_loop: tuple[str | None, ...] = (None, "asyncio")
         #: Where a task runs that does not run in the thread that claimed it; None: it does.
         self.place_of: Callable[[Task[..., Any]], Place | None] = lambda task: None
 
@@ -77,12 +79,12 @@ class Runner:
         current = enter(claim)
         try:
             try:
-                ending = await perform_async(task, claim, self.settings)
+                ending: Upshot = await perform_async(task, claim, self.settings)
             except asyncio.CancelledError as error:
                 if self.fetcher.quiet and not claim.stop_asked:
                     raise  # the worker stops: whoever cancelled gives the message back
-                ending = failed(task, claim, self.settings, why_stopped(claim, error), time.time())
-            if isinstance(ending, Failed) or self.settings.is_watched:
+                ending = self._cancelled(task, claim, error)
+            if not (ending is None or type(ending) is bytes) or self.settings.is_watched:
                 await call(self._ended, task, claim, ending, started)
             else:
                 self._ended(task, claim, ending, started)
@@ -92,7 +94,14 @@ class Runner:
     def is_async(self, claim: Claim) -> bool:
         """Whether the claim's task runs on the event loop."""
         task = self._registry.get(claim.name)
-        return task is not None and task.is_async and task.pool in (None, "asyncio")
+        return task is not None and task.is_async and task.pool in self.on_loop
+
+    def _cancelled(self, task: Task[..., Any], claim: Claim, error: asyncio.CancelledError) -> Upshot:
+        """What a coroutine has come to that was cancelled, or cancelled itself."""
+        if not claim.stop_asked:
+            return failed(task, claim, self.settings, error, time.time())
+        why = why_stopped(claim)
+        return Abandoned() if why is None else failed(task, claim, self.settings, why, time.time())
 
     # The steps, in order.
 
@@ -122,14 +131,18 @@ class Runner:
         claim.started = started = time.monotonic()
         return started
 
-    def _ended(self, task: Task[..., Any], claim: Claim, ending: Ending, started: float) -> None:
+    def _ended(self, task: Task[..., Any], claim: Claim, ending: Upshot, started: float) -> None:
         """See to what came of a run."""
         seconds = time.monotonic() - started
         self.fetcher.appetite.took(seconds)
-        if isinstance(ending, Failed):
+        if ending is None or isinstance(ending, bytes):
+            self._succeeded(task, claim, ending, seconds)
+        elif claim.stop_asked == "lost" or isinstance(ending, Abandoned):
+            self._abandoned(claim, seconds)
+        elif isinstance(ending, Failed):
             self._failed(task, claim, ending, seconds)
         else:
-            self._succeeded(task, claim, ending, seconds)
+            self._crashed(task, claim, ending, seconds)
 
     def _succeeded(self, task: Task[..., Any], claim: Claim, result: bytes | None, seconds: float) -> None:
         if self.settings.is_watched:
@@ -167,6 +180,21 @@ class Runner:
             self.patience.say(runs.forget(claim.keys.checkpoint(claim.id)), 0)
         failure = Failure(failed.record, failed.error, state, failed.log_error)
         self.telling.failed(task, claim, failure, seconds)
+
+    def _crashed(self, task: Task[..., Any], claim: Claim, crashed: Crashed, seconds: float) -> None:
+        now, record = self.fetcher.now(), crashed.record
+        record.update(started_at=round(now - seconds, 3), failed_at=round(now, 3))
+        lease: tuple[str, int | str, moves.Reason] = (claim.id, claim.token, "crashed")
+        rules, error = self.system.task_rules, json.dumps(record).encode()
+        went = self.patience.say(moves.release(claim.keys, self.system.index, [lease], rules, error=error), {})
+        self.fetcher.dropped(claim)
+        failure = Failure(record, None, went.get(claim.id, "stale"), True)
+        self.telling.failed(task, claim, failure, seconds)
+
+    def _abandoned(self, claim: Claim, seconds: float) -> None:
+        """Nothing is said to Redis: what became of the message is another's to say by now."""
+        self.fetcher.dropped(claim)
+        log.warning("task was stopped, because its lease is lost", extra=fields(claim, seconds))
 
     def _delay(self, task: Task[..., Any], claim: Claim, failed: Failed, now: float) -> float:
         if failed.again != "auto":

@@ -21,6 +21,8 @@ from types import FrameType
 from ..errors import RedisError
 from ..system import System
 from .child import Child
+from .children import children_for
+from .deaths import death_record, how
 from .endings import Endings
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
@@ -159,9 +161,10 @@ class Supervisor:
                 lambda: int(os.getppid() != parent),  # an orphan finishes what it has and stops
             )
             orders.listen(interrupt=False)
+            children = children_for(self.system, ledger, self.pooling)  # before what AFTER_FORK may open
             if settings.after_fork is not None:
                 settings.after_fork()
-            Worker(self.system, self.queues, self.threads, self.wait, ledger, orders, self.pooling).run()
+            Worker(self.system, self.queues, self.threads, self.wait, ledger, orders, self.pooling, children).run()
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
@@ -180,14 +183,13 @@ class Supervisor:
 
     def _see_to(self, child: Child, status: int) -> None:
         pid, is_expected = child.pid, self.orders.quit or child.ledger.is_retired
-        how = f"signal {-status}" if status < 0 else f"exit code {status}"
-        self.undertaker.take(child.ended())
+        self.undertaker.take(child.ended(), death_record(pid, status))
         if child in self.retiring:
             self.retiring.remove(child)
         self.duties.hasten(self.undertaker)
         self.duties.hasten(self.presence)
         level = logging.INFO if is_expected and status == 0 else logging.ERROR
-        log.log(level, "worker process ended: %s", how, extra={"pid": pid})
+        log.log(level, "worker process ended: %s", how(status), extra={"pid": pid})
 
     def _stop_children(self, death: int) -> None:
         for child in (*self.children, *self.retiring):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from typing import Any
 
 from ..broker import Broker
 from ..protocol import moves
@@ -30,11 +32,11 @@ class Undertaker:
     def __init__(self, system: System, broker: Broker) -> None:
         self.system = system
         self.broker = broker
-        self._waiting: list[Ledger] = []
+        self._waiting: list[tuple[Ledger, dict[str, Any]]] = []
 
-    def take(self, ledger: Ledger) -> None:
-        """A process died; this is its ledger."""
-        self._waiting.append(ledger)
+    def take(self, ledger: Ledger, record: dict[str, Any]) -> None:
+        """A process died; this is its ledger, and what is kept of the runs that it took along."""
+        self._waiting.append((ledger, record))
 
     @property
     def is_done(self) -> bool:
@@ -44,15 +46,15 @@ class Undertaker:
     def tick(self) -> float:
         """See to every ledger that waits; what Redis is not there for waits on."""
         while self._waiting:
-            ledger = self._waiting[0]
-            count = self._bury(ledger)
+            ledger, record = self._waiting[0]
+            count = self._bury(ledger, json.dumps(record).encode())
             self._waiting.pop(0)
             ledger.close()
             if any(count.values()):
                 log.warning("a dead process's messages were seen to", extra=count)
         return 60.0
 
-    def _bury(self, ledger: Ledger) -> dict[str, int]:
+    def _bury(self, ledger: Ledger, error: bytes) -> dict[str, int]:
         held = list(ledger.held())
         held += self._unrecorded(ledger, {(record.queue, record.id) for record in held})
         count = {"unstarted": 0, "crashed": 0, "finished": 0}
@@ -68,7 +70,8 @@ class Undertaker:
                 if record.stage in (Stage.CLAIMED, Stage.STARTED)
             ]
             if ended:
-                went = self.broker.execute(moves.release(keys, self.system.index, ended, self.system.task_rules))
+                released = moves.release(keys, self.system.index, ended, self.system.task_rules, error=error)
+                went = self.broker.execute(released)
                 for message_id, _, reason in ended:
                     count[reason] += message_id in went
         return count

@@ -18,11 +18,14 @@ from ..protocol import moves
 from ..protocol.moves import Reason
 from ..system import System
 from .announcer import Announcer
+from .children import Children, Places
 from .fetcher import Fetcher
 from .ledger import Ledger, Stage
+from .own_loop import OwnLoop
 from .patience import Patience, Stopped
-from .pools import Pooling
+from .pools import Pool, Pooling
 from .pools.asyncio import Coroutines
+from .pools.sync import Sync
 from .pools.threads import Threads
 from .recurrer import Recurrer
 from .route import route_for
@@ -61,6 +64,7 @@ class Worker:
         ledger: shared with the supervisor.
         orders: says when to stop.
         pooling: where tasks run.
+        children: started already, if any task needs one; None: they are when one does.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Worker:
         ledger: Ledger,
         orders: Orders,
         pooling: Pooling = Pooling(),  # noqa: B008, frozen
+        children: Children | None = None,
     ) -> None:
         self.system = system
         self.queues = None if queues is None else list(queues)
@@ -84,10 +89,11 @@ class Worker:
         self.broker = broker = system.broker.prompt()
         self.patience = Patience(broker, self.stopping)
         self.patience.found_away = ledger.found_away
-        self.fetcher = Fetcher(system, route_for(system, broker, self.queues), ledger, self.patience, threads)
+        self.children = children or Children(system, ledger, pooling)
+        slots = 1 if pooling.pool == "asyncio" else threads  # one pulls for all coroutines
+        self.fetcher = Fetcher(system, route_for(system, broker, self.queues), ledger, self.patience, slots)
         self.runner = Runner(system, self.fetcher, self.patience)
-        coroutines = Coroutines(self.fetcher, self.runner, system.settings.async_slots)
-        self.pool = Threads(self.fetcher, self.runner, coroutines, threads)
+        self.pool = self._pool(slots, threads)
         self.fetcher.appetite.running = self.pool.running
         self.duties = Duties(
             Announcer(system, broker),
@@ -95,10 +101,22 @@ class Worker:
             Recurrer(system, broker, self.fetcher, self.queues),
         )
 
+    def _pool(self, slots: int, threads: int) -> Pool:
+        is_asyncio, is_sync = self.pooling.pool == "asyncio", self.pooling.pool == "sync"
+        loop = OwnLoop(self.system.settings)
+        self.runner.place_of = Places(self.children, loop).__getitem__
+        coroutines = Coroutines(self.fetcher, self.runner, threads if is_asyncio else self.system.settings.async_slots)
+        if is_sync:
+            self.runner.on_loop = ("asyncio",)
+            return Sync(self.fetcher, self.runner, coroutines, loop)
+        return Threads(self.fetcher, self.runner, coroutines, slots)
+
     def run(self) -> None:
         """Work until told to stop. Returns when everything that ran has ended or was given back."""
         self._enter(Phase.RUNNING)
-        self.pool.start()
+        self.pool.run(self._monitor)
+
+    def _monitor(self) -> None:
         try:
             while not (self.orders.quit or self.ledger.is_retired):
                 pause = min(self.duties.run_due(), self._tend())
@@ -150,6 +168,7 @@ class Worker:
             hurry.cancel()
             self.stopping.set()
             self.pool.close()
+            self.children.close()
             if self.broker is not self.system.broker:
                 self.broker.close()
             self._enter(Phase.STOPPED)
@@ -164,7 +183,8 @@ class Worker:
     def _interrupt(self) -> None:
         """Give up what still runs. A second run is better than a lost one, where the task allows a second one."""
         by_queue: dict[str, list[tuple[str, int | str, Reason]]] = {}
-        for claim in self.pool.running():
+        killed = self.children.interrupt()  # first, or what was given back would run twice at the same time
+        for claim in dict.fromkeys([*killed, *self.pool.running()]):
             has_started = self.ledger.stage(claim.record) is not Stage.CLAIMED
             reason: Reason = "interrupted" if has_started else "unstarted"
             by_queue.setdefault(claim.keys.name, []).append((claim.id, claim.token, reason))

@@ -22,7 +22,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from rpqueue import CURRENT_TASK, App
+from rpqueue import CURRENT_TASK, App, current_task
+from rpqueue.errors import SoftTimeout
 from rpqueue.worker import rounds
 from rpqueue.worker.claims import decode
 from tests.declared import declare as declare_scripts
@@ -105,6 +106,77 @@ async def cleans_up(label: str) -> None:
         await asyncio.sleep(HELD)
     finally:
         note(label, "cleaned up")
+
+
+def where(label: str = "") -> dict[str, Any]:
+    """Where this runs."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return {"pid": os.getpid(), "is_main": is_main, "taskid": current_task().id}
+
+
+async def where_async(label: str = "") -> dict[str, Any]:
+    await asyncio.sleep(0.001)
+    return {**where(label), "loop": id(asyncio.get_running_loop())}
+
+
+def sleepy(label: str) -> None:
+    """Sleep, in steps that let a thread look up, until something is raised in here."""
+    note(label, "start")
+    try:
+        for _ in range(HELD * 100):
+            time.sleep(0.01)
+    except SoftTimeout:
+        note(label, "soft")
+        raise
+
+
+async def sleepy_async(label: str) -> None:
+    note(label, "start")
+    try:
+        await asyncio.sleep(HELD)
+    except SoftTimeout:
+        note(label, "soft")
+        raise
+
+
+def attentive(label: str) -> None:
+    """Run until told to stop."""
+    note(label, "start")
+    for _ in range(HELD * 100):
+        time.sleep(0.01)
+        current_task().raise_if_cancelled()
+
+
+def beats(label: str, seconds: float) -> None:
+    """Run longer than its visibility timeout, and say so."""
+    note(label, "start")
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        current_task().heartbeat()
+        time.sleep(0.2)
+
+
+def tells(label: str) -> dict[str, Any]:
+    """Say all that a run may say."""
+    run = current_task()
+    before = run.deadline
+    run.progress({"at": label})
+    found = run.resumed
+    run.checkpoint(label)
+    return {
+        "resumed": found,
+        "moved": run.heartbeat() - before,
+        "executions": [record["exception"] for record in run.executions],
+        "attempt": run.attempt,
+        "args": run.args,
+    }
+
+
+def tells_then_fails(label: str) -> dict[str, Any]:
+    told = tells(label)
+    if told["attempt"] == 1:
+        raise ValueError(label)
+    return told
 
 
 def quit_soon(app: App, name: str) -> Any:

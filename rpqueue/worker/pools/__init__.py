@@ -7,6 +7,7 @@ class with the members of `Pool`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -22,11 +23,14 @@ class Pool(Protocol):
 
     slots: int  #: how many tasks it runs at the same time
 
-    def start(self) -> None:
-        """Start the slots. Returns at once."""
+    def run(self, monitor: Callable[[], None]) -> None:
+        """Start the slots, and call *monitor*, which returns when the worker has stopped. Returns then."""
 
     def running(self) -> list[Claim]:
         """What runs now."""
+
+    def cancel(self, claim: Claim) -> None:
+        """Stop one of these, if that can be done here."""
 
     def join(self, timeout: float) -> bool:
         """Wait, at most *timeout* seconds, until nothing runs. Returns whether that is so."""

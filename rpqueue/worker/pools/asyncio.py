@@ -58,6 +58,12 @@ class Coroutines:
         """What was submitted and is not over."""
         return list(self._running)
 
+    def cancel(self, claim: Claim) -> None:
+        """Cancel the coroutine of a claim, if it runs here."""
+        task, loop = self._running.get(claim), self._loop
+        if task is not None and loop is not None:
+            loop.call_soon_threadsafe(task.cancel)
+
     def join(self, timeout: float) -> bool:
         """Wait until all are over, at most *timeout* seconds. Returns whether they are."""
         ends_at = time.monotonic() + timeout

@@ -1,18 +1,16 @@
-"""Threads: one task at a time in each of some threads. Coroutine tasks are passed on to the event loop."""
+"""Threads: a slot in each of some threads. Coroutine tasks are passed on to the event loop."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
+from collections.abc import Callable
 
 from ..claims import Claim
 from ..fetcher import Fetcher
-from ..patience import Stopped
 from ..runner import Runner
 from .asyncio import Coroutines
-
-log = logging.getLogger("rpqueue.worker")
+from .slots import Slot
 
 
 class Threads:
@@ -29,23 +27,28 @@ class Threads:
     def __init__(self, fetcher: Fetcher, runner: Runner, coroutines: Coroutines, slots: int) -> None:
         self.slots = slots
         self._fetcher = fetcher
-        self._runner = runner
         self._coroutines = coroutines
-        self._current: list[Claim | None] = [None] * slots
+        self._slots = [Slot(fetcher, runner, coroutines) for _ in range(slots)]
         # Daemons: a task that does not end must not keep a process alive that was told to stop.
         self._threads = [
-            threading.Thread(target=self._serve, args=(number,), name=f"rpqueue-{number}", daemon=True)
-            for number in range(slots)
+            threading.Thread(target=slot.serve, name=f"rpqueue-{number}", daemon=True)
+            for number, slot in enumerate(self._slots)
         ]
 
-    def start(self) -> None:
-        """Start the threads."""
+    def run(self, monitor: Callable[[], None]) -> None:
+        """Start the threads, and look after them in this one."""
         for thread in self._threads:
             thread.start()
+        monitor()
 
     def running(self) -> list[Claim]:
         """What runs now, coroutines included."""
-        return [claim for claim in self._current if claim is not None] + self._coroutines.running()
+        claims = [slot.claim for slot in self._slots]
+        return [claim for claim in claims if claim is not None] + self._coroutines.running()
+
+    def cancel(self, claim: Claim) -> None:
+        """Cancel a coroutine. Threads cannot be cancelled; they have to look."""
+        self._coroutines.cancel(claim)
 
     def join(self, timeout: float) -> bool:
         """Wait until no thread runs a task, and no coroutine is left. Threads that look for work do not count."""
@@ -63,31 +66,3 @@ class Threads:
 
     def _is_over(self) -> bool:
         return sum(thread.is_alive() for thread in self._threads) <= self._fetcher.idle_slots
-
-    def _serve(self, number: int) -> None:
-        fetcher, run, is_async, current = self._fetcher, self._runner.run, self._runner.is_async, self._current
-        while True:
-            try:
-                claim = fetcher.next()
-                if claim is None:
-                    return
-                if is_async(claim):
-                    self._pass_on(claim)
-                    continue
-                fetcher.async_room = 0
-                current[number] = claim
-                try:
-                    run(claim)
-                finally:
-                    current[number] = None
-            except Stopped:
-                return
-            except Exception:
-                # A slot never ends by an error: what it could not finish is a lease that ends.
-                log.exception("a slot failed outside of its task; going on")
-
-    def _pass_on(self, claim: Claim) -> None:
-        """Hand a claim to the event loop. When that is full, it waits in the queue, where other workers see it."""
-        if not self._coroutines.submit(claim, self._fetcher.system.settings.claim_ahead):
-            self._fetcher.put_back(claim)
-            self._coroutines.wait_for_room()
