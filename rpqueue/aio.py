@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from . import enqueued
     from .durability import Durability
     from .flushing import Flushed
+    from .middleware import Departure
     from .tasks import Task
 
 __all__ = [
@@ -129,12 +130,18 @@ class Aio:
             return classes.InlineTask(task, value, [list(args), kwargs])
         if task.is_eager(kwargs):
             return classes.EagerTask(await eager.execute_async(task, args, kwargs))
+        with task.departing() as departure:
+            return await self._enqueue(task, args, kwargs, departure)
+
+    async def _enqueue(
+        self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], departure: Departure | None
+    ) -> classes.EnqueuedTask:
         pipeline, proof = current(self.app), task.proof(kwargs)
         if pipeline is None and proof is None:
-            operation, enqueued = task.call(args, kwargs)
+            operation, enqueued = task.call(args, kwargs, departure)
             await self.broker.execute(operation)
             return self._awaited(enqueued)
-        put, enqueued = task.put(args, kwargs, proof)
+        put, enqueued = task.put(args, kwargs, proof, departure)
         call = self._awaited(enqueued)
         put.shown = [call]
         if pipeline is None:

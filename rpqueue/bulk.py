@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from . import messages
@@ -57,6 +57,12 @@ def bodies(
             raise type(error)(f"call {number}: {error}; nothing was sent") from error
         made.append(body)
     return made
+
+
+def parts(calls: Iterable[Arguments], more: dict[str, Any]) -> Iterator[tuple[Sequence[Any], dict[str, Any]]]:
+    """Positional and keyword arguments of calls that `bodies` has taken."""
+    for call in calls:
+        yield ((), {**call, **more}) if isinstance(call, dict) else (call, more)
 
 
 def _keywords(call: Any) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from .together import run_together
 if TYPE_CHECKING:
     from redis import Redis
 
+    from .middleware import Departure
+
 #: Seconds after which Redis's registry forgets a task that no worker announced again.
 FORGET_AFTER = 7 * 86_400
 
@@ -183,12 +185,23 @@ class Calling(System):
             if verify:
                 raise
             task = self.Task(queue or self.settings.default_queue, name, None)
-        put, enqueued = task.put(args, kwargs, task.proof(kwargs))
+        with task.departing() as departure:
+            return (yield from self._putting(task, args, kwargs, show, departure))
+
+    def _putting(
+        self,
+        task: tasks.Task[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        show: Callable[[Enqueued], Any],
+        departure: Departure | None,
+    ) -> Flow[Any]:
+        put, enqueued = task.put(args, kwargs, task.proof(kwargs), departure)
         shown = show(enqueued)
         put.shown = [shown]
         pipeline = current(self)  # the one of before may have ended meanwhile
-        if pipeline is None and put.proof is None:
-            yield from put.operation()
+        if pipeline is None and put.proof is None and departure is None:
+            yield from put.operation()  # whose error is raised by who sends it, and seen by nothing in here
         elif pipeline is None:
             yield from alone(put)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .current import RunningTask
@@ -16,6 +16,30 @@ class Outgoing(NamedTuple):
     name: str  #: of the task
     queue: str
     meta: dict[str, Any]  #: goes along with the call; values that JSON carries. `RunningTask.meta` has it.
+    args: Sequence[Any] = ()  #: of the call; not to be changed
+    kwargs: Mapping[str, Any] = {}  #: of the call; not to be changed
+    due_at: float = 0.0  #: epoch seconds at which it may start, for a delay by this machine's clock; 0: at once
+
+
+class Departure(contextlib.ExitStack):
+    """
+    What middleware does around calls that are enqueued together: enter it, announce them, encode and send them.
+
+    Args:
+        middleware: of the App.
+    """
+
+    def __init__(self, middleware: Sequence[Middleware]) -> None:
+        super().__init__()
+        self._middleware = middleware
+
+    def announce(self, calls: Sequence[Outgoing]) -> None:
+        """Show the calls to all middleware, which may fill in their meta."""
+        for one in self._middleware:
+            for call in calls:
+                one.on_enqueue(call)
+        for one in self._middleware:
+            self.enter_context(one.around_enqueue(calls))
 
 
 class Failure(NamedTuple):
@@ -51,6 +75,16 @@ class Middleware:
     def on_enqueue(self, call: Outgoing) -> None:
         """A call is about to be enqueued, in the producer. Raising refuses it."""
 
+    def around_enqueue(self, calls: Sequence[Outgoing]) -> contextlib.AbstractContextManager[Any]:
+        """
+        A context manager around the enqueueing of calls, in the producer, after on_enqueue has seen each of them.
+
+        It is entered before they are encoded, so their `meta` may still be filled, and left when Redis has them or has
+        refused them, which it sees as an exception; in a `pipeline` block, when that holds them. `execute_many` hands
+        over all its calls together. Slots of recurring tasks have none around them.
+        """
+        return contextlib.nullcontext()
+
     def around(self, run: RunningTask) -> contextlib.AbstractContextManager[Any]:
         """A context manager that is entered before the task runs, and left when it has; it sees what it raises."""
         return contextlib.nullcontext()
@@ -66,6 +100,13 @@ class Middleware:
 
     def on_dead(self, run: RunningTask, failure: Failure) -> None:
         """A run failed, and there will be no other one."""
+
+    def on_exit(self) -> None:
+        """
+        A process that has run tasks is about to end: a worker, or a child of one; not when it is killed.
+
+        What lies in buffers can be sent now. It has a few seconds.
+        """
 
 
 class TaskRunner:

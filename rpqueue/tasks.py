@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from .instants import instant
 from .keys import QueueKeys, name_text
 from .loops import run_to_end
 from .messages import FOREVER, Flags
-from .middleware import Outgoing, TaskRunner
+from .middleware import Departure, Outgoing, TaskRunner
 from .options import attempts_number, pool_name, queue_size, runner_of, task_names, timeouts
 from .pipelines import alone, current, sending
 from .protocol import moves
@@ -246,19 +247,30 @@ class Task(Snapshots, Generic[P, R]):
             return self._inline(args, kwargs)
         if self.app.settings.always_eager and self.is_eager(kwargs):
             return eager.execute(self, args, kwargs)
+        if not self.app.settings.is_watched:
+            return self._enqueue(args, kwargs, None)
+        with self.departing() as departure:
+            return self._enqueue(args, kwargs, departure)
+
+    delay = execute
+
+    def _enqueue(self, args: tuple[Any, ...], kwargs: dict[str, Any], departure: Departure | None) -> EnqueuedTask:
         pipeline, proof = current(self.app), self.proof(kwargs)
         if pipeline is None and proof is None:
-            operation, enqueued = self.call(args, kwargs)
+            operation, enqueued = self.call(args, kwargs, departure)
             self.app.broker.execute(operation)
             return enqueued
-        put, enqueued = self.put(args, kwargs, proof)
+        put, enqueued = self.put(args, kwargs, proof, departure)
         if pipeline is None:
             run_together(self.app.broker, alone(put))
         else:
             enqueued.fate = pipeline.add(put)
         return enqueued
 
-    delay = execute
+    def departing(self) -> contextlib.AbstractContextManager[Departure | None]:
+        """What to enter around the making and the sending of calls; gives None where there is no middleware."""
+        settings = self.app.settings
+        return Departure(settings.middleware) if settings.is_watched else contextlib.nullcontext()
 
     def is_eager(self, kwargs: dict[str, Any]) -> bool:
         """Whether a call with these keyword arguments and options runs when it is made, as ALWAYS_EAGER says."""
@@ -271,9 +283,11 @@ class Task(Snapshots, Generic[P, R]):
         due = self._seconds(delay, when)
         return due <= (time.time() if isinstance(due, Due) else 0)
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Operation[float], EnqueuedTask]:
+    def call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], departure: Departure | None = None
+    ) -> tuple[Operation[float], EnqueuedTask]:
         """What `execute` sends, and what it returns then. Takes its own options out of *kwargs*."""
-        keys, pair, seconds, tail, chosen = self._message(args, kwargs)
+        keys, pair, seconds, tail, chosen = self._message(args, kwargs, departure)
         operation = moves.enqueue(
             keys, self.app.index, (pair,), delay=seconds, tail=tail, chosen=chosen, most=self.max_queue_size
         )
@@ -288,14 +302,19 @@ class Task(Snapshots, Generic[P, R]):
 
     def message(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[QueueKeys, str, bytes]:
         """Queue, id and message of a call that starts at once, as a worker would get them. As `call` in all else."""
-        keys, (message_id, body), _, tail, _ = self._message(args, kwargs)
-        return keys, message_id, messages.whole(tail, body)
+        with self.departing() as departure:
+            keys, (message_id, body), _, tail, _ = self._message(args, kwargs, departure)
+            return keys, message_id, messages.whole(tail, body)
 
     def put(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], proof: Proof | None = None
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        proof: Proof | None = None,
+        departure: Departure | None = None,
     ) -> tuple[Put, EnqueuedTask]:
         """What a pipeline holds of a call, and what `execute` returns then. Takes its own options out of *kwargs*."""
-        keys, pair, seconds, tail, chosen = self._message(args, kwargs)
+        keys, pair, seconds, tail, chosen = self._message(args, kwargs, departure)
         calls = calls_of(self, keys.name, (pair[0],))
         return self._put(keys, [pair], calls, seconds, tail, chosen, proof), calls[0]
 
@@ -313,7 +332,7 @@ class Task(Snapshots, Generic[P, R]):
         return Put(keys, self.app.index, pairs, shown, delay=delay, tail=tail, chosen=chosen, proof=proof, most=most)
 
     def _message(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], departure: Departure | None
     ) -> tuple[QueueKeys, tuple[str, bytes], float | Due, str, bool]:
         """Its queue, id and body, its delay, the tail of its header, and whether its id was chosen by the user."""
         seconds: float | Due = 0.0
@@ -330,7 +349,10 @@ class Task(Snapshots, Generic[P, R]):
             attempts = attempts_number(kwargs["_attempts"], f"_attempts of {self.name}")
             if self._goes_without_saying(attempts):
                 del kwargs["_attempts"]
-        meta = self._meta(message_id, keys.name) if self.app.settings.middleware else None
+        meta: dict[str, Any] | None = None
+        if departure is not None:
+            meta = {}
+            departure.announce([Outgoing(message_id, self.name, keys.name, meta, args, kwargs, _due_at(seconds))])
         try:
             body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes, meta)
         except UnserializableValue:
@@ -347,18 +369,13 @@ class Task(Snapshots, Generic[P, R]):
         """Whether calls with so many attempts need not say so. 1 is what tasks have whose retry method alone counts."""
         return attempts == self.attempts and (attempts > 1 or self.retrying is None)
 
-    def _meta(self, message_id: str, queue: str) -> dict[str, Any]:
-        """What middleware sends along with a call."""
-        call = Outgoing(message_id, self.name, queue, {})
-        for one in self.app.settings.middleware:
-            one.on_enqueue(call)
-        return call.meta
-
     def slot_body(self, keys: QueueKeys, slot: int) -> bytes:
         """The body of the message for one slot (ms) of a recurring task."""
         message_id, signer = slot_id(self.name, slot), self.app.signer
-        meta = self._meta(message_id, keys.name) if self.app.settings.middleware else None
-        body = messages.encode_task(self.name, [], {}, 0, meta)
+        call = Outgoing(message_id, self.name, keys.name, {})
+        for one in self.app.settings.middleware:
+            one.on_enqueue(call)
+        body = messages.encode_task(self.name, [], {}, 0, call.meta)
         if not signer:
             return body
         return signer.signed(keys.stem, message_id.encode(), self.header_tail().encode(), body)
@@ -447,9 +464,25 @@ class Task(Snapshots, Generic[P, R]):
         when: Any = None,
     ) -> Flow[Any]:
         """What `execute_many` says to Redis. *show* makes what users get to see of calls."""
+        with self.departing() as departure:
+            flow = self._enqueuing(many, delay, taskids, queue, attempts, show, durability, when, departure)
+            return (yield from flow)
+
+    def _enqueuing(
+        self,
+        many: Iterable[Arguments],
+        delay: Any,
+        taskids: Iterable[str | bytes] | None,
+        queue: Any,
+        attempts: Any,
+        show: Callable[[list[EnqueuedTask]], list[Any]],
+        durability: Any,
+        when: Any,
+        departure: Departure | None,
+    ) -> Flow[Any]:
         seconds, keys = self._seconds(delay, when), self._keys(queue)
         proof = self.proof({"durability": durability})
-        made, tail = self._messages(many, taskids, keys, attempts, is_delayed=seconds > 0)
+        made, tail = self._messages(many, taskids, keys, attempts, seconds, departure)
         pipeline, own = current(self.app), Batches()
         hold = own.add if pipeline is None else pipeline.add
         shown: list[Any] = []
@@ -473,8 +506,9 @@ class Task(Snapshots, Generic[P, R]):
     ) -> list[tuple[QueueKeys, str, bytes]]:
         """What `message` gives, for each of many calls that start at once. All are checked."""
         keys = self._keys(queue)
-        made, tail = self._messages(many, taskids, keys, attempts, is_delayed=False)
-        return [(keys, message_id, messages.whole(tail, body)) for message_id, body in made]
+        with self.departing() as departure:
+            made, tail = self._messages(many, taskids, keys, attempts, 0.0, departure)
+            return [(keys, message_id, messages.whole(tail, body)) for message_id, body in made]
 
     def _messages(
         self,
@@ -482,14 +516,14 @@ class Task(Snapshots, Generic[P, R]):
         taskids: Iterable[str | bytes] | None,
         keys: QueueKeys,
         attempts: Any,
-        *,
-        is_delayed: bool,
+        delay: float | Due,
+        departure: Departure | None,
     ) -> tuple[list[tuple[str, bytes]], str]:
         """Ids and bodies of many calls, and the tail of their headers."""
         deliveries = None if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
         more = {} if deliveries is None or self._goes_without_saying(deliveries) else {"_attempts": deliveries}
-        limit, middleware = self.app.settings.max_message_bytes, self.app.settings.middleware
-        if middleware:
+        limit = self.app.settings.max_message_bytes
+        if departure is not None:
             many = list(many) if hasattr(type(many), "__iter__") and not isinstance(many, (str, bytes, dict)) else many
         try:
             bodies = bulk.bodies(self.name, many, more, limit)
@@ -498,10 +532,15 @@ class Task(Snapshots, Generic[P, R]):
                 raise
             raise self._discreet() from None
         ids = messages.new_ids(len(bodies)) if taskids is None else self._chosen(taskids, len(bodies))
-        if middleware:
-            metas = (self._meta(one, keys.name) for one in ids)
+        if departure is not None:
+            due_at, parts = _due_at(delay), bulk.parts(many, more)
+            made_of = [
+                Outgoing(one, self.name, keys.name, {}, *some, due_at) for one, some in zip(ids, parts, strict=True)
+            ]
+            departure.announce(made_of)
+            metas = (call.meta for call in made_of)
             bodies = bulk.bodies(self.name, many, more, limit, lambda: next(metas))
-        tail, signer = self.header_tail(deliveries, delayed=is_delayed), self.app.signer
+        tail, signer = self.header_tail(deliveries, delayed=delay > 0), self.app.signer
         made = list(zip(ids, bodies, strict=True))
         return signer.sign(keys.stem, tail, made) if signer else made, tail
 
@@ -566,6 +605,11 @@ class Task(Snapshots, Generic[P, R]):
         if not self.app.settings.always_eager:
             kwargs.setdefault("delay", self.retry_delay)
         return True
+
+
+def _due_at(delay: float | Due) -> float:
+    """For middleware: when a call is due, as far as this machine knows; 0: at once."""
+    return float(delay) if isinstance(delay, Due) else delay and time.time() + delay
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -51,9 +51,7 @@ class RollbarHandler(logging.Handler):
             return
         try:
             if hide is not None:
-                fields = {
-                    name: hidden(value if _is_plain(value) else repr(value), hide) for name, value in fields.items()
-                }
+                fields = hidden(fields, hide)
             report = self._report_failure if is_failure else self._report
             report(record, fields, hide)
         except Exception:
@@ -106,10 +104,6 @@ class RollbarHandler(logging.Handler):
             {"filename": one.file, "lineno": one.line, "method": one.function, "code": one.code} for one in told.frames
         ]
         self._send(record, (type(error), error, None), fields, {**payload, "body": {"trace": {"frames": shown}}})
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (str, int, float, dict, list, tuple))
 
 
 def _level_of(record: logging.LogRecord) -> Literal["debug", "info", "warning", "error", "critical"]:

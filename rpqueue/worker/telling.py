@@ -38,9 +38,12 @@ class Telling:
 
     def failed(self, task: Task[..., Any], claim: Claim, failure: Failure, seconds: float) -> None:
         """A run failed, and Redis has heard of it."""
+        if failure.state != "cancelled":
+            # Before the log: what reports log records to a service, too, leaves out an exception that it has seen.
+            self._tell_failure(task, claim, failure)
         self._log_failure(task, claim, failure, seconds)
-        if failure.state == "cancelled":
-            return
+
+    def _tell_failure(self, task: Task[..., Any], claim: Claim, failure: Failure) -> None:
         self._tell("on_failure", task, claim, failure)
         if failure.is_final:
             self._tell("on_dead", task, claim, failure)
@@ -75,6 +78,15 @@ class Telling:
                 getattr(one, event)(claim.seen_as(claim, task), what)
             except Exception:
                 log.exception("middleware failed: %s", event, extra={**fields(claim), "middleware": repr(one)})
+
+
+def exits(settings: Settings) -> None:
+    """Tell middleware that this process, which has run tasks, is about to end."""
+    for one in settings.middleware:
+        try:
+            one.on_exit()
+        except Exception:
+            log.exception("middleware failed: on_exit", extra={"middleware": repr(one)})
 
 
 def fields(claim: Claim, seconds: float | None = None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from .route import route_for
 from .runner import Runner
 from .service import Duties
 from .signals import Orders
+from .telling import exits
 from .unparker import Unparker
 
 log = logging.getLogger("rpqueue.worker")
@@ -171,6 +172,7 @@ class Worker:
             self.children.close()
             if self.broker is not self.system.broker:
                 self.broker.close()
+            exits(self.system.settings)
             self._enter(Phase.STOPPED)
 
     def _wait_for_running(self) -> None:

@@ -180,8 +180,8 @@ def test_nor_are_they_in_items_of_what_else_is_logged_while_the_task_runs(
     assert [item["title"] for item in posted] == [
         "Shop: tried ***",
         "Shop: no, ada",
-        "Shop: sign up in default: ValueError",
         "Shop: middleware failed: on_dead",
+        "Shop: sign up in default: ValueError",
     ]
     assert MARK not in json.dumps(posted)
     assert posted[0]["custom"]["sent"] == [{"word": "***"}, ["***"]]
