@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import redis
+import sentry_sdk
 import structlog
 from click.testing import CliRunner
 
@@ -119,6 +120,7 @@ def logging_as_before() -> Iterator[None]:
         logger.setLevel(level)
         logger.handlers[:] = handlers
     structlog.reset_defaults()
+    sentry_sdk.get_global_scope().set_client(None)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
