@@ -82,9 +82,9 @@ class EnqueuedTask:
         """
         return await self.face.broker.run(self.sync.getting(timeout, on_progress))
 
-    async def cancel(self) -> bool | int:
-        """Remove it if it has not started. True: it never runs. See `rpqueue.EnqueuedTask.cancel`."""
-        return await self.face.broker.run(self.sync.cancelling())
+    async def cancel(self, running: bool = False) -> bool | int:
+        """Remove it if it has not started; with *running*, stop its run, too. See `rpqueue.EnqueuedTask.cancel`."""
+        return await self.face.broker.run(self.sync.cancelling(running))
 
     async def executions(self) -> list[dict[str, Any]]:
         """Records of its runs that failed, oldest first. See `rpqueue.EnqueuedTask.executions`."""
@@ -156,9 +156,9 @@ class InlineTask:
         """What it returned. Raises as `sync` does."""
         return self.sync.get(timeout, on_progress)
 
-    async def cancel(self) -> bool | int:
+    async def cancel(self, running: bool = False) -> bool | int:
         """Too late."""
-        return self.sync.cancel()
+        return self.sync.cancel(running)
 
     async def executions(self) -> list[dict[str, Any]]:
         """As `sync` has them."""

@@ -102,7 +102,7 @@ class EagerTask(EnqueuedTask):
         """Too late."""
         return False
 
-    def cancel(self) -> bool | int:
+    def cancel(self, running: bool = False) -> bool | int:
         """Too late: False; or -1, if there is a result, which is deleted."""
         if not self._where.outcome:
             return False

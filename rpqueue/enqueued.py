@@ -151,7 +151,7 @@ class EnqueuedTask:
                 f"{self.name} {self.taskid}: expected it to end within {seconds:g} s, it is {status_of(where)}"
             )
         if where.state is State.CANCELLED:
-            raise TaskCancelled(f"{self.name} {self.taskid} was cancelled before it started")
+            raise TaskCancelled(f"{self.name} {self.taskid} was cancelled")
         if where.state in (State.FAILED, State.DEAD, State.LOST):
             raise failure_of(self.name, where, self.keys.outcome(where.id), self.app.signer)
         return result_of(self, where)
@@ -186,14 +186,21 @@ class EnqueuedTask:
         """Where it is, when the news are its outcome, as they are when that is short."""
         return [moves.ended(self.taskid, news)] if news.startswith((b"{", MARK)) else None
 
-    def cancel(self) -> bool | int:
+    def cancel(self, running: bool = False) -> bool | int:
         """
-        Remove it if it has not started.
+        Remove it if it has not started; with *running*, have its run be stopped, too.
+
+        A worker looks once a second. It cancels a coroutine, and kills the child process of a run that has one; in a
+        thread the run itself has to look at `RunningTask.is_cancelled`. One that comes to its end all the same is done.
+
+        Args:
+            running: whether to stop a run.
 
         Returns:
-            True: it never runs. False: it is running, over, or unknown. -1: it had ended; its saved result is deleted.
+            True: it never runs; or its run was asked to stop, and no other one follows. False: it is running, over, or
+            unknown. -1: it had ended; its saved result is deleted.
         """
-        return self.app.broker.run(self.cancelling())
+        return self.app.broker.run(self.cancelling(running))
 
     @property
     def executions(self) -> list[dict[str, Any]]:
@@ -256,9 +263,10 @@ class EnqueuedTask:
         """Let it start at once, if it is scheduled. Returns False when it is not, and nothing was done."""
         return self.update_scheduled_time(timedelta())
 
-    def cancelling(self) -> Flow[bool | int]:
+    def cancelling(self, running: bool = False) -> Flow[bool | int]:
         """What `cancel` says to Redis."""
-        answer = yield from moves.cancel(self.keys, self.taskid, self.app.settings.remember_cancelled)
+        keep_for = self.app.settings.remember_cancelled
+        answer = yield from moves.cancel(self.keys, self.taskid, keep_for, running=running)
         return answer if answer == -1 else bool(answer)
 
 
@@ -282,7 +290,7 @@ class InlineTask:
         """What the function returned."""
         return self.result
 
-    def cancel(self) -> bool:
+    def cancel(self, running: bool = False) -> bool:
         """Too late."""
         return False
 

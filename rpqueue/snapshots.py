@@ -69,9 +69,9 @@ class TaskSnapshot:
         """How many of its runs failed or crashed by now."""
         return self.call.n_executions()
 
-    def cancel(self) -> bool | int:
+    def cancel(self, running: bool = False) -> bool | int:
         """See `EnqueuedTask.cancel`."""
-        return self.call.cancel()
+        return self.call.cancel(running)
 
     def delete(self) -> bool:
         """See `EnqueuedTask.delete`."""

@@ -18,7 +18,9 @@ from ..protocol import moves
 from ..protocol.moves import Reason
 from ..system import System
 from .announcer import Announcer
+from .canceller import Canceller
 from .children import Children, Places
+from .claims import Claim
 from .fetcher import Fetcher
 from .ledger import Ledger, Stage
 from .own_loop import OwnLoop
@@ -100,6 +102,7 @@ class Worker:
             Announcer(system, broker),
             Unparker(system, broker, self.queues),
             Recurrer(system, broker, self.fetcher, self.queues),
+            Canceller(system, broker, self.pool.running, self._stop_run),
         )
 
     def _pool(self, slots: int, threads: int) -> Pool:
@@ -174,6 +177,10 @@ class Worker:
                 self.broker.close()
             exits(self.system.settings)
             self._enter(Phase.STOPPED)
+
+    def _stop_run(self, claim: Claim) -> None:
+        self.children.stop(claim)
+        self.pool.cancel(claim)
 
     def _wait_for_running(self) -> None:
         ends_at = time.monotonic() + self.wait

@@ -241,7 +241,7 @@ def test_a_call_that_was_given_up_without_record_says_so(app: App) -> None:
 
 
 def test_a_cancelled_call_raises(app: App) -> None:
-    with pytest.raises(TaskCancelled, match=r"^mail\.send 1d was cancelled before it started$"):
+    with pytest.raises(TaskCancelled, match=r"^mail\.send 1d was cancelled$"):
         Redis(where(State.CANCELLED)).carry(one(app).getting(5))
 
 

@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 from rpqueue.enqueued import EnqueuedTask
-from rpqueue.errors import TaskFailed, TaskLost
+from rpqueue.errors import TaskCancelled, TaskFailed, TaskLost
 from rpqueue.options import POOLS
+from rpqueue.protocol import moves
 from tests.servers import wait_until
 from tests.worker.harness import SOON, Bench, WorkerProcess, is_gone
 
@@ -131,6 +132,44 @@ def test_a_run_says_how_it_goes_wherever_it_runs(workers: Workers, pool: str) ->
     assert (told["resumed"], told["attempt"], told["executions"]) == (pool, 2, ["ValueError"])
     assert told["args"] == [pool]
     assert told["moved"] > 0
+
+
+#: What runs until it is stopped, in each pool.
+ENDLESS = {"processes": "sleepy", "fork": "sleepy", "threads": "attentive", "sync": "attentive", "asyncio": "cleans_up"}
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_run_that_is_cancelled_is_stopped(workers: Workers, pool: str) -> None:
+    label = f"cancel {pool}"
+    call = workers.execute(ENDLESS[pool], pool, label)
+    [start] = workers.bench.until_noted("start", label)
+    assert call.cancel() is False, "it has started"
+    assert call.cancel(running=True) is True
+    with pytest.raises(TaskCancelled, match="was cancelled"):
+        call.get(SOON)
+    assert call.status == "cancelled"
+    assert call.cancel(running=True) is True, "as it was before"
+    if pool in KILLABLE:
+        assert is_gone(start["pid"])
+    if pool == "asyncio":
+        assert len(workers.bench.notes("cleaned up", label)) == 1
+    assert workers.execute("where", pool).get(SOON)
+
+
+@pytest.mark.parametrize("pool", ["processes", "asyncio"])
+def test_a_run_whose_lease_is_lost_is_stopped_and_says_nothing(workers: Workers, pool: str) -> None:
+    bench, label = workers.bench, f"lost {pool}"
+    call = workers.execute(ENDLESS[pool], pool, label)
+    bench.until_noted("start", label)
+    keys, before = bench.app.task_keys(pool), bench.stats(pool)
+    # Somebody, such as an operator, gives back whoever's lease it is: the call is listed as lost then.
+    released = [(call.taskid, "", "interrupted")]
+    bench.app.broker.execute(moves.release(keys, bench.app.index, released, bench.app.task_rules))
+    assert call.status == "lost"
+    wait_until(lambda: "its lease is lost" in workers.by_pool[pool].log, SOON, "the run is stopped")
+    assert call.status == "lost"
+    assert bench.stats(pool).get("stale") == before.get("stale")
+    assert workers.execute("where", pool).get(SOON)
 
 
 @pytest.mark.parametrize("pool", KILLABLE)

@@ -35,6 +35,7 @@ class Coroutines:
         self._runner = runner
         self._room = threading.BoundedSemaphore(slots)
         self._running: dict[Claim, asyncio.Task[None] | None] = {}  # None: not started yet
+        self._cancelled: set[Claim] = set()
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -59,9 +60,10 @@ class Coroutines:
         return list(self._running)
 
     def cancel(self, claim: Claim) -> None:
-        """Cancel the coroutine of a claim, if it runs here."""
+        """Cancel the coroutine of a claim, if it runs here. Once: it may take its time to clean up."""
         task, loop = self._running.get(claim), self._loop
-        if task is not None and loop is not None:
+        if task is not None and loop is not None and claim not in self._cancelled:
+            self._cancelled.add(claim)
             loop.call_soon_threadsafe(task.cancel)
 
     def join(self, timeout: float) -> bool:
@@ -114,6 +116,7 @@ class Coroutines:
 
     def _over(self, claim: Claim, task: asyncio.Task[None]) -> None:
         del self._running[claim]
+        self._cancelled.discard(claim)
         self._room.release()
         self._fetcher.async_room = self.slots - len(self._running)
         self._fetcher.busy.set()  # its ack wants to be sent
