@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from . import messages
@@ -16,13 +16,7 @@ Arguments = tuple[Any, ...] | list[Any] | dict[str, Any]
 OPTIONS = frozenset({"delay", "when", "taskid", "_queue", "_attempts", "execute_inline_now", "durability"})
 
 
-def bodies(
-    name: str,
-    calls: Iterable[Arguments],
-    more: dict[str, Any],
-    limit: int,
-    metas: Callable[[], dict[str, Any]] | None = None,
-) -> list[bytes]:
+def bodies(name: str, calls: Iterable[Arguments], more: dict[str, Any], limit: int) -> list[bytes]:
     """
     The bodies of calls of one task, as `messages.encode_task` makes them.
 
@@ -31,7 +25,6 @@ def bodies(
         calls: each a tuple or list of positional arguments, or a dict of keyword arguments.
         more: keyword arguments that each call gets.
         limit: most bytes of one body; 0 sets none.
-        metas: gives what middleware sends along with the next call; None: nothing.
 
     Raises:
         RefusedInput, WrongType: *calls*, or one of them, which is named by its number, cannot be used.
@@ -44,10 +37,7 @@ def bodies(
     made = []
     for number, call in enumerate(calls):
         try:
-            if metas is not None:
-                args, kwargs = (call, more) if isinstance(call, (tuple, list)) else ((), {**_keywords(call), **more})
-                body = messages.encode_task(name, args, kwargs, limit, metas())
-            elif isinstance(call, (tuple, list)):
+            if isinstance(call, (tuple, list)):
                 body = head + messages.encode(call, what, limit) + tail
             else:
                 body = head + b"[]," + messages.encode({**_keywords(call), **more}, what, limit) + b"]"

@@ -10,6 +10,7 @@ from . import tasks
 from .durability import Durability
 from .errors import RefusedInput, WrongType
 from .middleware import TaskRunner
+from .options import task_names
 from .periods import schedule_of
 from .recurring import Misfire, Overlap
 from .retry import RetryMethod
@@ -316,14 +317,20 @@ class Declaring(System):
         if not callable(function):
             raise WrongType(f"task: expected a function, got {function!r}; give options by name: @task(queue=...)")
         full_name = name or task_name(function)
-        other = self.settings.registry.get(full_name)
-        if other is not None and not _same_function(other.function, function):
-            raise RefusedInput(
-                f"task name {full_name!r}: {other.function!r} has it already; give one of them another with name=..."
-            )
+        self._check_free(full_name, function, "task name", "give one of them another with name=...")
+        for alias in task_names(options.get("aliases", ()), f"aliases of {full_name}"):
+            self._check_free(alias, function, f"aliases of {full_name}", "an alias is a name that no task has any more")
         make: Any = self.Task
         declared: tasks.Task[P, R] = make(queue or self.settings.default_queue, full_name, function, **options)
         return declared
+
+    def _check_free(self, name: str, function: Any, what: str, hint: str) -> None:
+        other = self.settings.registry.get(name)
+        if other is not None and not _same_function(other.function, function):
+            raise RefusedInput(
+                f"{what}: expected names that no other task has, got {name!r}, which is that of {other.function!r}; "
+                f"{hint}"
+            )
 
 
 def task_name(function: Callable[..., Any]) -> str:

@@ -4,7 +4,8 @@ Messages, and their bytes on the wire.
 A message is one hash field: ``header|body``. The header is text that Lua can split, ``VERSION AVAILABLE_AT``, and
 where something differs from the default ``VERSION AVAILABLE_AT LEASE ATTEMPTS FLAGS``: milliseconds, milliseconds, a
 count and the sum of the `Flags`. Enqueue writes the instant, by Redis's clock. The body is JSON that nothing but its
-reader parses, so a value leaves as it came. A task's body is ``[name, args, kwargs]``; a data item's is the item.
+reader parses, so a value leaves as it came. A task's body is ``[name, args, kwargs]``, and a fourth
+value where middleware sends something along; a data item's is the item.
 
 These five words mean the same in every version, so that scripts of any version can schedule, lease, reap and bury any
 message. Words that follow are let be. A version that is greater than ours says that we cannot run it.
@@ -248,19 +249,27 @@ def decode_each(bodies: Sequence[bytes]) -> list[Any] | None:
     return found
 
 
-def encode_task(
-    name: str,
-    args: tuple[Any, ...] | list[Any],
-    kwargs: dict[str, Any],
-    limit: int,
-    meta: dict[str, Any] | None = None,
-) -> bytes:
-    """The body of a task message. *meta* is what middleware sends along."""
+def encode_task(name: str, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], limit: int) -> bytes:
+    """The body of a task message."""
     to_json = _encoder_for((*args, *kwargs.values()) if kwargs else args)
-    what = f"arguments of {name}"
-    if meta:
-        return _encode([name, list(args), kwargs, meta], what, limit, 0, to_json)
-    return _encode([name, list(args), kwargs], what, limit, 0 if kwargs else 1, to_json)
+    return _encode([name, list(args), kwargs], f"arguments of {name}", limit, 0 if kwargs else 1, to_json)
+
+
+def with_meta(body: bytes, meta: dict[str, Any], name: str, limit: int) -> bytes:
+    """
+    The body of a task message, and what middleware sends along with it.
+
+    A line break stands between the two, as JSON has none of its own: by that sift.lua knows that a call is the same.
+    """
+    if not meta:
+        return body
+    whole = b"%s\n,%s]" % (body[:-1], encode(meta, f"meta of {name}", limit))
+    if 0 < limit < len(whole):
+        raise MessageTooLarge(
+            f"arguments and meta of {name}: expected at most {limit} bytes of JSON together (MAX_MESSAGE_BYTES), got "
+            f"{len(whole)}"
+        )
+    return whole
 
 
 def decode_task(body: bytes, limit: int = 0) -> tuple[str, list[Any], dict[str, Any]]:

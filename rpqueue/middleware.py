@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .current import RunningTask
+from .errors import RefusedInput
+
+log = logging.getLogger("rpqueue.task")
 
 
 class Outgoing(NamedTuple):
@@ -34,12 +38,23 @@ class Departure(contextlib.ExitStack):
         self._middleware = middleware
 
     def announce(self, calls: Sequence[Outgoing]) -> None:
-        """Show the calls to all middleware, which may fill in their meta."""
-        for one in self._middleware:
-            for call in calls:
-                one.on_enqueue(call)
+        """Show the calls to all middleware, which may fill in their meta. RefusedInput refuses them all."""
+        announce(self._middleware, calls)
         for one in self._middleware:
             self.enter_context(one.around_enqueue(calls))
+
+
+def announce(middleware: Sequence[Middleware], calls: Sequence[Outgoing]) -> None:
+    """Call on_enqueue for each of *calls*. RefusedInput goes on; what else it raises is logged and changes nothing."""
+    for one in middleware:
+        for call in calls:
+            try:
+                one.on_enqueue(call)
+            except RefusedInput:
+                raise
+            except Exception:
+                fields = {"task": call.name, "task_id": call.task_id, "queue": call.queue, "middleware": repr(one)}
+                log.exception("middleware failed: on_enqueue", extra=fields)
 
 
 class Failure(NamedTuple):
@@ -68,20 +83,24 @@ class Middleware:
     What an application does around runs. Derive from it, and put instances into the setting MIDDLEWARE.
 
     `around` is called where the task runs: in its thread, event loop or child process. The other methods are called
-    in the worker process, once Redis has the outcome, on_success a moment before. What they raise is logged, and
-    changes no outcome; what `around` raises fails the run.
+    in the worker process, once Redis has the outcome, on_success a moment before; and on_enqueue by producers. What
+    they raise is logged, and changes nothing; what `around` raises is what the run has raised.
     """
 
     def on_enqueue(self, call: Outgoing) -> None:
-        """A call is about to be enqueued, in the producer. Raising refuses it."""
+        """
+        A call is about to be enqueued, in the process that does; of a recurring task's slot, in each worker that tries.
+
+        RefusedInput refuses it, and nothing is sent. A slot is left out then, with a line in the log.
+        """
 
     def around_enqueue(self, calls: Sequence[Outgoing]) -> contextlib.AbstractContextManager[Any]:
         """
         A context manager around the enqueueing of calls, in the producer, after on_enqueue has seen each of them.
 
-        It is entered before they are encoded, so their `meta` may still be filled, and left when Redis has them or has
-        refused them, which it sees as an exception; in a `pipeline` block, when that holds them. `execute_many` hands
-        over all its calls together. Slots of recurring tasks have none around them.
+        It is entered when their arguments are known to be good, and their `meta` may still be filled. It is left when
+        Redis has them or has refused them, which it sees as an exception; in a `pipeline` block, when that holds them.
+        `execute_many` hands over all its calls together. Slots of recurring tasks have none around them.
         """
         return contextlib.nullcontext()
 

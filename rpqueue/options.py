@@ -39,12 +39,15 @@ def timeouts(hard: Any, soft: Any, vis_timeout: float, task: str) -> tuple[float
 
 def pool_name(pool: Any, task: str, is_async: bool | None) -> str:
     """One of POOLS. *is_async*: whether the task is an ``async def``; None: that is not known here."""
-    if pool not in POOLS:
-        raise RefusedInput(
-            f"pool of {task}: expected one of {', '.join(POOLS)}, got {pool!r}{did_you_mean(str(pool), POOLS)}"
-        )
+    own = POOLS[:-1]
     if pool == "sync":
-        raise RefusedInput(f"pool of {task}: expected another one, since sync is a way of a whole worker; see --pool")
+        raise RefusedInput(
+            f"pool of {task}: expected one of {', '.join(own)}; sync is a way of a whole worker, see --pool"
+        )
+    if pool not in own:
+        raise RefusedInput(
+            f"pool of {task}: expected one of {', '.join(own)}, got {pool!r}{did_you_mean(str(pool), own)}"
+        )
     if is_async is True and pool == "threads":
         raise RefusedInput(f"pool of {task}: expected asyncio, processes or fork for an async def, got 'threads'")
     if is_async is False and pool == "asyncio":
@@ -57,6 +60,13 @@ def queue_size(value: Any, what: str) -> int:
     """A number of messages; 0: as many as there are."""
     if type(value) is not int or not 0 <= value < 1_000_000_000_000:
         raise RefusedInput(f"{what}: expected a whole number of messages, or 0 for no limit, got {value!r}")
+    return value
+
+
+def truth(value: Any, what: str) -> bool:
+    """True or False; not what only counts as such, such as a text."""
+    if not isinstance(value, bool):
+        raise WrongType(f"{what}: expected True or False, got {value!r}")
     return value
 
 

@@ -203,15 +203,22 @@ def retrying_of(retry: bool | None, retry_on: Any, dont_retry_on: Any, retry_met
     if not retry and not asked:
         return None
     on = (Exception,) if retry_on is None else kinds_of(retry_on, f"retry_on of {what}")
-    but_not = kinds_of(dont_retry_on or (), f"dont_retry_on of {what}")
+    but_not = () if dont_retry_on is None else kinds_of(dont_retry_on, f"dont_retry_on of {what}")
+    if all(issubclass(kind, but_not) for kind in on):
+        raise RefusedInput(
+            f"dont_retry_on of {what}: expected some exception of retry_on to be left, got {dont_retry_on!r}, which "
+            "has all of them; for no retries at all, say retry=False"
+        )
     return Retrying(on, but_not, None if retry_method is None else method_of(retry_method, f"retry_method of {what}"))
 
 
 def kinds_of(value: Any, what: str) -> Kinds:
     """Exception classes out of one or several."""
-    kinds = value if isinstance(value, Iterable) else (value,)
-    found = tuple(kinds)
+    several = isinstance(value, Iterable) and not isinstance(value, (str, bytes, type))
+    found = tuple(value) if several else (value,)
     for kind in found:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise WrongType(f"{what}: expected exception classes, got {kind!r}")
+            raise WrongType(f"{what}: expected exception classes, as in [ValueError, OSError], got {kind!r}")
+    if not found:
+        raise RefusedInput(f"{what}: expected at least one exception class, got {value!r}")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -18,8 +19,8 @@ from .instants import instant
 from .keys import QueueKeys, name_text
 from .loops import run_to_end
 from .messages import FOREVER, Flags
-from .middleware import Departure, Outgoing, TaskRunner
-from .options import attempts_number, pool_name, queue_size, runner_of, task_names, timeouts
+from .middleware import Departure, Outgoing, TaskRunner, announce
+from .options import attempts_number, pool_name, queue_size, runner_of, task_names, timeouts, truth
 from .pipelines import alone, current, sending
 from .protocol import moves
 from .protocol.moves import Due
@@ -42,6 +43,8 @@ USE_DEAD, WATCHED, DELAYED = int(Flags.USE_DEAD), int(Flags.WATCHED), int(Flags.
 RECOVER = int(Flags.RECOVER)
 #: Deliveries of a task whose retry method alone knows when it is enough.
 MOST_DELIVERIES = 999_999_999
+
+log = logging.getLogger("rpqueue.task")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -139,7 +142,7 @@ class Task(Snapshots, Generic[P, R]):
         self.recurrence = self._recurrence(delay, misfire, misfire_grace, misfire_cap, overlap, jitter)
         self.is_async = inspect.iscoroutinefunction(function)
         self.retrying = retrying_of(retry, retry_on, dont_retry_on, retry_method, name)
-        self.recover = bool(recover)
+        self.recover = truth(recover, f"recover of {name}")
         self.hard_timeout, self.soft_timeout = timeouts(hard_timeout, soft_timeout, self.vis_timeout, name)
         self.pool = None if pool is None else pool_name(pool, name, None if function is None else self.is_async)
         self.aliases = task_names(aliases, f"aliases of {name}")
@@ -349,16 +352,16 @@ class Task(Snapshots, Generic[P, R]):
             attempts = attempts_number(kwargs["_attempts"], f"_attempts of {self.name}")
             if self._goes_without_saying(attempts):
                 del kwargs["_attempts"]
-        meta: dict[str, Any] | None = None
-        if departure is not None:
-            meta = {}
-            departure.announce([Outgoing(message_id, self.name, keys.name, meta, args, kwargs, _due_at(seconds))])
         try:
-            body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes, meta)
+            body = messages.encode_task(self.name, args, kwargs, self.app.settings.max_message_bytes)
         except UnserializableValue:
             if self.redaction is None:
                 raise
             raise self._discreet() from None
+        if departure is not None:
+            call = Outgoing(message_id, self.name, keys.name, {}, args, kwargs, _due_at(seconds))
+            departure.announce([call])
+            body = self._with_meta(body, call)
         tail = self.header_tail(attempts, delayed=seconds > 0)
         signer = self.app.signer
         if signer:
@@ -369,13 +372,21 @@ class Task(Snapshots, Generic[P, R]):
         """Whether calls with so many attempts need not say so. 1 is what tasks have whose retry method alone counts."""
         return attempts == self.attempts and (attempts > 1 or self.retrying is None)
 
+    def _with_meta(self, body: bytes, call: Outgoing) -> bytes:
+        return messages.with_meta(body, call.meta, self.name, self.app.settings.max_message_bytes)
+
     def slot_body(self, keys: QueueKeys, slot: int) -> bytes:
-        """The body of the message for one slot (ms) of a recurring task."""
+        """The body of the message for one slot (ms) of a recurring task; empty when middleware refuses it."""
         message_id, signer = slot_id(self.name, slot), self.app.signer
-        call = Outgoing(message_id, self.name, keys.name, {})
-        for one in self.app.settings.middleware:
-            one.on_enqueue(call)
-        body = messages.encode_task(self.name, [], {}, 0, call.meta)
+        body = messages.encode_task(self.name, [], {}, 0)
+        if self.app.settings.is_watched:
+            call = Outgoing(message_id, self.name, keys.name, {})
+            try:
+                announce(self.app.settings.middleware, [call])
+                body = self._with_meta(body, call)
+            except RefusedInput as error:
+                log.error("a slot is left out: %s", error, extra={"task": self.name, "queue": keys.name})
+                return b""
         if not signer:
             return body
         return signer.signed(keys.stem, message_id.encode(), self.header_tail().encode(), body)
@@ -522,11 +533,10 @@ class Task(Snapshots, Generic[P, R]):
         """Ids and bodies of many calls, and the tail of their headers."""
         deliveries = None if attempts is None else attempts_number(attempts, f"_attempts of {self.name}")
         more = {} if deliveries is None or self._goes_without_saying(deliveries) else {"_attempts": deliveries}
-        limit = self.app.settings.max_message_bytes
         if departure is not None:
             many = list(many) if hasattr(type(many), "__iter__") and not isinstance(many, (str, bytes, dict)) else many
         try:
-            bodies = bulk.bodies(self.name, many, more, limit)
+            bodies = bulk.bodies(self.name, many, more, self.app.settings.max_message_bytes)
         except (UnserializableValue, WrongType):
             if self.redaction is None:
                 raise
@@ -534,12 +544,11 @@ class Task(Snapshots, Generic[P, R]):
         ids = messages.new_ids(len(bodies)) if taskids is None else self._chosen(taskids, len(bodies))
         if departure is not None:
             due_at, parts = _due_at(delay), bulk.parts(many, more)
-            made_of = [
+            departing = [
                 Outgoing(one, self.name, keys.name, {}, *some, due_at) for one, some in zip(ids, parts, strict=True)
             ]
-            departure.announce(made_of)
-            metas = (call.meta for call in made_of)
-            bodies = bulk.bodies(self.name, many, more, limit, lambda: next(metas))
+            departure.announce(departing)
+            bodies = list(map(self._with_meta, bodies, departing))
         tail, signer = self.header_tail(deliveries, delayed=delay > 0), self.app.signer
         made = list(zip(ids, bodies, strict=True))
         return signer.sign(keys.stem, tail, made) if signer else made, tail

@@ -155,7 +155,8 @@ def decode(
             if len(header) != plain or not header.startswith(start) or not header[at:].isdigit():
                 try:
                     lease, claim.attempts, claim.flags = headers.terms(header)
-                    claim.deadline = now + lease if 0 < lease < FOREVER else 0.0
+                    is_endless = not lease or (lease == FOREVER and claim.is_recovered)
+                    claim.deadline = 0.0 if is_endless else now + lease
                 except Undecodable as error:
                     claim.error = error
             if checks:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rpqueue import App, Middleware, aio
-from rpqueue.errors import IdTaken, UnserializableValue
+from rpqueue.errors import IdTaken, RefusedInput, UnserializableValue
 from rpqueue.middleware import Outgoing
 from rpqueue.tasks import Task
 from tests.servers import wait_until
@@ -25,18 +25,19 @@ class Notes(Middleware):
         self.calls: list[Outgoing] = []
         self.blocks: list[tuple[list[str], str]] = []
         self.refuses: str | None = None
+        self.sends: Any = None
         self.exits = 0
 
     def on_enqueue(self, call: Outgoing) -> None:
         self.calls.append(call)
-        call.meta["seen"] = len(self.calls)
+        call.meta["seen"] = self.sends or len(self.calls)
         if self.refuses == "on_enqueue":
-            raise ValueError("refused")
+            raise RefusedInput("refused")
 
     @contextlib.contextmanager
     def around_enqueue(self, calls: Sequence[Outgoing]) -> Iterator[None]:
         if self.refuses == "around_enqueue":
-            raise ValueError("refused")
+            raise RefusedInput("refused")
         for call in calls:
             call.meta["together"] = len(calls)
         ids, ended = [call.task_id for call in calls], "well"
@@ -121,9 +122,15 @@ def test_the_block_sees_that_redis_refuses(
     assert [ended for _, ended in notes.blocks] == ["well", "IdTaken"]
 
 
-def test_it_sees_that_a_call_cannot_be_encoded(app: App, notes: Notes, job: Task[..., Any]) -> None:
+def test_it_sees_nothing_of_a_call_that_cannot_be_encoded_but_that_its_meta_cannot(
+    app: App, notes: Notes, job: Task[..., Any]
+) -> None:
     with pytest.raises(UnserializableValue):
         job.execute({1})
+    assert (notes.calls, notes.blocks) == ([], [])
+    notes.sends = {1}
+    with pytest.raises(UnserializableValue, match="meta of"):
+        job.execute(1)
     assert [ended for _, ended in notes.blocks] == ["UnserializableValue"]
 
 
@@ -133,7 +140,7 @@ def test_middleware_may_refuse_a_call(
     app: App, notes: Notes, job: Task[..., Any], way: Callable[..., Any], refuses: str
 ) -> None:
     notes.refuses = refuses
-    with pytest.raises(ValueError, match="refused"):
+    with pytest.raises(RefusedInput, match="refused"):
         way(app, job, 1)
     assert app.broker.client.hlen(app.task_keys("work").messages) == 0
 

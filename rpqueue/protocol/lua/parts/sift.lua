@@ -3,6 +3,15 @@ local function unsigned(body)
   return string.match(body, '^~[^~]*~[^~]*~(.*)$') or body
 end
 
+-- Whether two bodies are the same call. What middleware sends along, behind a line break, may differ: see with_meta().
+local function is_same(one, other)
+  if one == other then return true end
+  one, other = unsigned(one), unsigned(other)
+  local call, other_call = string.match(one, '^(.-)\n,{'), string.match(other, '^(.-)\n,{')
+  if not call and not other_call then return one == other end
+  return (call or string.sub(one, 1, -2)) == (other_call or string.sub(other, 1, -2))
+end
+
 -- New messages under ids that a user chose, from ARGV[at] on: id, body, id, body, ... The queue may hold an id already, with
 -- the same body, which is left as it is; or in a grave, from where it is new. Returns of those to be put in: ids; id and
 -- message in turn; id and first counts in turn; ids that leave a grave. And the first id that is taken by another body, if any.
@@ -22,7 +31,7 @@ local function sift(q, header, now, at)
     -- It may also stand earlier in this call.
     local other = bodies[id] or kept and string.match(kept, '^[^|]*|(.*)$')
     if kept or other then
-      if other ~= body and unsigned(other) ~= unsigned(body) then return fresh, fields, fences, graves, id end
+      if not is_same(other, body) then return fresh, fields, fences, graves, id end
     else
       bodies[id] = body
       fresh[#fresh + 1] = id
