@@ -117,9 +117,14 @@ async def complete_async(task: Task[..., Any], keys: QueueKeys, message_id: str,
         return await run_async(steps, one_run)
 
 
+def is_for_the_caller(error: BaseException) -> bool:
+    """Whether an exception of a run means whoever runs it here: KeyboardInterrupt, or what test runners raise."""
+    return not isinstance(error, (Exception, SystemExit, asyncio.CancelledError))
+
+
 def _unless_interrupted(ending: Ending) -> Ending:
-    if isinstance(ending, Failed) and isinstance(ending.error, KeyboardInterrupt):
-        raise ending.error  # of who sits at the terminal, and means more than this task
+    if isinstance(ending, Failed) and ending.error is not None and is_for_the_caller(ending.error):
+        raise ending.error
     return ending
 
 

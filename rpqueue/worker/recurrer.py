@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Any
+from typing import Any, Protocol
 
 from ..broker import Broker
 from ..protocol.schedules import fire, next_slot
@@ -12,7 +12,6 @@ from ..recurring import Recurrence, is_endless
 from ..schedule import Schedule
 from ..system import System
 from ..tasks import Task
-from .fetcher import Fetcher
 
 log = logging.getLogger("rpqueue.worker")
 
@@ -28,6 +27,17 @@ LEEWAY = 2.0
 MOST_SLOTS = 20
 
 
+class Time(Protocol):
+    """What tells Redis's clock, as a Fetcher does."""
+
+    @property
+    def knows_time(self) -> bool:
+        """Whether it was told."""
+
+    def now(self) -> float:
+        """Epoch seconds."""
+
+
 class Recurrer:
     """
     Fires the recurring tasks that this process knows. Every worker has one; a compare-and-set on the slot lets one win.
@@ -37,12 +47,16 @@ class Recurrer:
         broker: carries what is said to Redis.
         fetcher: tells Redis's clock.
         queues: of this worker; None: all.
+        early: whether to fire slots that have not come by Redis's own clock.
     """
 
-    def __init__(self, system: System, broker: Broker, fetcher: Fetcher, queues: list[str] | None) -> None:
+    def __init__(
+        self, system: System, broker: Broker, fetcher: Time, queues: list[str] | None, early: bool = False
+    ) -> None:
         self.system = system
         self.broker = broker
         self._fetcher = fetcher
+        self._early = early
         self._queues = None if queues is None else set(queues)
         self._slots: dict[str, int] = {}  #: task name -> next slot, ms
 
@@ -94,6 +108,7 @@ class Recurrer:
                 max(_ms(step.following), slot + 1),
                 body=task.slot_body(keys, slot) if step.fires else b"",
                 tail=task.header_tail(delayed=delay > 0),
+                early=self._early,
                 overlap=recurrence.overlap,
                 delay=delay,
             )

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from rpqueue import App
-from rpqueue.errors import RefusedInput, WrongType
+from rpqueue import App, current_task, fixed
+from rpqueue.errors import RefusedInput, RetryException, StopRetry, TaskCancelled, WrongType
+from rpqueue.flushing import SETTLED
 from rpqueue.tasks import Task
 from tests.servers import listeners, wait_until
 
@@ -240,6 +241,58 @@ def test_a_task_that_failed_once_has_started(app: App, start_later: StartWorker)
     assert app.flush_tasks() == ([task.taskid], [], [])
     assert runs == [1]
     assert app.flush_tasks(complete=True) == ([], [], [])  # scheduled for its second delivery
+
+
+def test_a_task_with_a_retry_method_is_over_after_its_last_run(app: App, start_later: StartWorker) -> None:
+    runs: list[int] = []
+
+    @app.task(queue="quick", name="fails", retry_method=fixed(0.2, 2))
+    def fails() -> None:
+        runs.append(current_task().attempt)
+        raise ValueError
+
+    call = fails.execute()
+    start_later()
+    assert app.flush_tasks(complete=True, timeout=20) == ([call.taskid], [], [])
+    assert runs == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "error", [RetryException(fixed(0, 0), log_error=False), TaskCancelled("enough"), StopRetry("no")]
+)
+def test_a_task_that_leaves_nothing_behind_is_over(app: App, start_later: StartWorker, error: Exception) -> None:
+    def ends() -> None:
+        raise error
+
+    call = app.task(queue="quick", name="ends", retry=True)(ends).execute()
+    start_later()
+    assert app.flush_tasks(complete=True, timeout=20) == ([call.taskid], [], [])
+
+
+def test_a_task_that_runs_until_it_is_over_is_waited_for_as_any_other(
+    app: App, start_worker: StartWorker, quick: Task[..., Any]
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    @app.task(name="recovered", recover=True)
+    def recovered() -> None:
+        begun.set()
+        go_on.wait(20)
+
+    call = recovered.execute()
+    start_worker(threads=2)
+    assert begun.wait(20)
+    time.sleep(2 * SETTLED)  # a run that has gone on for that long has begun, and is not a claim ahead
+    assert app.flush_tasks(complete=True, timeout=20) == ([], [], [])
+    threading.Timer(0.3, go_on.set).start()
+    assert app.flush_tasks(complete=True, wait_on_hidden=True, timeout=20) == ([call.taskid], [], [])
+
+
+def test_a_task_that_is_parked_meanwhile_waits(app: App, start_later: StartWorker, quick: Task[..., Any]) -> None:
+    unknown = app.call_task("nobody.knows", "quick", _verify_call=False)
+    known = quick.execute(1)
+    start_later()
+    assert app.flush_tasks(complete=True, timeout=2) == ([known.taskid], [], [unknown.taskid])
 
 
 @pytest.mark.parametrize("how", ["cancelled", "cleared"])

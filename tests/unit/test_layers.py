@@ -84,6 +84,7 @@ LEVELS = {
     "demo": FACES,
     "django": FACES,
     "run": FACES,
+    "testing": FACES,
     "web": FACES,
 }
 
