@@ -43,9 +43,9 @@ def soft_limit(seconds: float) -> contextlib.AbstractContextManager[Any]:
 _wanted: BaseException | None = None
 
 
-def listen() -> None:
-    """Take SIGALRM. To be called in the main thread."""
-    signal.signal(signal.SIGALRM, _ring)
+def listen() -> Any:
+    """Take SIGALRM. To be called in the main thread. Returns who had it."""
+    return signal.signal(signal.SIGALRM, _ring)
 
 
 def raise_in_main_thread(error: BaseException) -> None:
@@ -63,21 +63,32 @@ def _ring(number: int, frame: FrameType | None) -> None:
 
 
 class _Alarm:
-    """A limit by SIGALRM."""
+    """A limit by SIGALRM. Whose handler and timer there were, gets them back."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
     def __enter__(self) -> None:
         global _wanted
-        listen()
+        self._handler = listen()
+        self._since = time.monotonic()
         _wanted = _timeout(self._seconds)
-        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+        self._before = signal.setitimer(signal.ITIMER_REAL, self._seconds)
 
     def __exit__(self, *raised: object) -> None:
         global _wanted
-        _wanted = None  # first: from here on a ring raises nothing
+        try:
+            _wanted = None  # from here on a ring raises nothing
+        finally:  # it may ring just before that
+            self._put_back()
+
+    def _put_back(self) -> None:
+        left, interval = self._before
+        if left:
+            left = max(left - (time.monotonic() - self._since), 0.000001)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._handler if self._handler is not None else signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
 
 
 # In any other thread.

@@ -22,7 +22,7 @@ from ..pools import Pooling
 from .family import Children
 from .places import Places, need_children
 
-__all__ = ["Children", "Places", "children_for"]
+__all__ = ["Children", "Places", "children_for", "need_children"]
 
 
 def children_for(system: System, ledger: Ledger, pooling: Pooling) -> Children:

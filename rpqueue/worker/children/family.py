@@ -100,7 +100,7 @@ class Children:
                     child.channel.close()
             reply = self._reply_of(child, ends_at)
             if reply is None:
-                return self._killed(task, claim, child, started_at, ends_at)
+                return self._ended_by_death(task, claim, child, started_at)
             child.runs, child.grown, is_reusable = child.runs + 1, reply.grown, not fresh
             return reply.ending_of(claim)
         finally:
@@ -161,15 +161,14 @@ class Children:
             try:
                 reply: Reply = child.channel.receive(ends_at)
             except TimeoutError:
+                child.is_late = True
                 child.kill()
                 reply = child.channel.receive()  # it may have ended its run in the same moment
         except (EOFError, OSError):
             return None
         return reply
 
-    def _killed(
-        self, task: Task[..., Any], claim: Claim, child: Child, started_at: float, ends_at: float | None
-    ) -> Upshot:
+    def _ended_by_death(self, task: Task[..., Any], claim: Claim, child: Child, started_at: float) -> Upshot:
         """What a run has come to whose child died."""
         status = child.how_it_ended()  # nothing of the run may go on when its message is ready again
         why: BaseException | None = None
@@ -177,7 +176,7 @@ class Children:
             why = why_stopped(claim)
             if why is None:
                 return Abandoned()
-        elif ends_at is not None and time.monotonic() >= ends_at:
+        elif child.is_late:
             why = timed_out(task, claim)
         elif self._is_closing:
             self._interrupted.append(claim)

@@ -55,6 +55,7 @@ class Child:
         self.runs = 0
         self.grown = 0  #: bytes since its first run
         self.is_doomed = False  #: it was told to die
+        self.is_late = False  #: because its run took too long
         self.ended = threading.Event()
         self.status: int | None = None  #: exit code, negative for a signal; None: it lives, or nobody knows
 
