@@ -9,6 +9,7 @@ Of what the sentinels say the newest counts: every failover has a number, its *e
 
 A master that lives is left a little earlier, when the sentinel that leads the failover says that it is about to promote
 a replica. Sentinels take up to a second to notice that they have, and what the old master is told in between is lost.
+So that nobody waits for that second, the replica is gone to once it was told to be the master, and says that it is.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ PAUSE = 0.1
 
 #: What the leading sentinel publishes a tenth of a second before it promotes a replica; or when it gives that up.
 PROMOTING = b"+failover-state-send-slaveof-noone"
+#: What it publishes when the replica was told.
+PROMOTED = b"+failover-state-wait-promotion"
 GIVEN_UP = (b"-failover-abort-slave-timeout", b"-failover-abort-no-good-slave", b"-failover-abort-not-elected")
 
 Address = tuple[str, int]
@@ -96,12 +99,13 @@ class Sentinels:
         self._last: Address | None = None  #: of the masters that there were
         self._replaced: Address | None = None
         self._replaced_until = 0.0
+        self._successor: Address | None = None  #: of the one that is just being replaced, once it was told so
 
     @property
     def master(self) -> Address | None:
-        """Where the master is, as far as is known; None: nobody knows, or it is just being replaced."""
+        """Where the master is, as far as is known; None: nobody knows, or it is about to be replaced."""
         named = max(self._said.values()).master if self._said else None
-        return None if named is not None and named == self._replaced and self.is_replacing else named
+        return self._successor if named is not None and named == self._replaced and self.is_replacing else named
 
     @property
     def is_replacing(self) -> bool:
@@ -157,7 +161,7 @@ class Sentinels:
                 try:
                     with _not_while_forking:
                         connection.connect()
-                    connection.send_command("SUBSCRIBE", "+switch-master", PROMOTING, *GIVEN_UP)
+                    connection.send_command("SUBSCRIBE", "+switch-master", PROMOTING, PROMOTED, *GIVEN_UP)
                     while self._is_wanted(place):
                         self._hear(place, *_ask(connection, self.service))
                         connection.can_read(timeout=ASK_EVERY)
@@ -182,6 +186,8 @@ class Sentinels:
             self._failed.pop(place, None)
             for _, channel, text in news:
                 self._heed(channel, text.decode())
+            if max(self._said.values()).master != self._replaced:
+                self._replaced_until = 0.0  # it has been, and may be the master again
             self._changed.notify_all()
             now, before = self.master, self._last
             self._last = now or before
@@ -190,13 +196,16 @@ class Sentinels:
         self._cut(lambda one: (one.host, one.port) != now)
 
     def _heed(self, channel: bytes, text: str) -> None:
-        """Take in what a sentinel published; the text ends with, or is, the service and its master."""
-        name, host, port, *_ = text.rpartition(" @ ")[2].removeprefix("master ").split()
+        """Take in what a sentinel published; the text is of a replica, and ends with the service and its master."""
+        replica, _, master = text.rpartition(" @ ")
+        name, host, port, *_ = master.removeprefix("master ").split()
         if name != self.service:
             return
         if channel == PROMOTING:
             log.warning("the master of %s, %s:%s, is being replaced", name, host, port)
+        if channel in (PROMOTING, PROMOTED):
             self._replaced, self._replaced_until = (host, int(port)), time.monotonic() + PATIENCE
+            self._successor = _address(replica) if channel == PROMOTED else None
         elif channel in GIVEN_UP:
             self._replaced_until = 0.0
 
@@ -272,6 +281,12 @@ class Search:
     def pause(self) -> None:
         """Wait for news, for a moment."""
         self._sentinels.pause(self._tried[0] if self._tried else None, PAUSE)
+
+
+def _address(replica: str) -> Address:
+    """Of a replica, out of what a sentinel publishes: ``slave NAME HOST PORT``."""
+    *_, host, port = replica.split()
+    return host, int(port)
 
 
 def _ask(connection: Any, service: str) -> tuple[Said, list[Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rpqueue import masters
-from rpqueue.sentinels import GIVEN_UP, PROMOTING, Said, Search, Sentinels
+from rpqueue.sentinels import GIVEN_UP, PROMOTED, PROMOTING, Said, Search, Sentinels
 
 ONE, OTHER = ("10.0.0.1", 6379), ("10.0.0.2", 6380)
 PLACES = (("s", 1), ("s", 2), ("s", 3))
@@ -70,6 +70,19 @@ def test_a_master_that_is_about_to_be_replaced_is_left_before_it_is(sentinels: S
     assert sentinels.master is None
     hear(sentinels, 0, 4, OTHER)
     assert sentinels.master == OTHER
+
+
+def test_who_is_told_to_be_the_master_is_gone_to_before_sentinels_notice_that_it_is(sentinels: Sentinels) -> None:
+    new = Connection(OTHER)
+    hear(sentinels, 0, 3, ONE, promoting())
+    hear(sentinels, 0, 3, ONE, (PROMOTED, promoting()[1]))
+    assert sentinels.master == OTHER
+    sentinels.hold(new)
+    hear(sentinels, 1, 3, ONE)
+    hear(sentinels, 0, 4, OTHER)
+    assert new.is_open
+    hear(sentinels, 1, 5, ONE)
+    assert (sentinels.master, new.is_open) == (ONE, False)
 
 
 def test_a_replacement_that_was_given_up_or_is_another_services_changes_nothing(sentinels: Sentinels) -> None:
