@@ -42,6 +42,7 @@ AFTER_FORK: Callable[[], object] | None
 SHOULD_QUIT: MutableMapping[int, int]
 REGISTRY: dict[str, Any]
 WORKER_TTL: float
+HEARTBEAT: float
 POISON_CRASHES: int
 KEEP_FAILED: int
 KEEP_EXECUTIONS: int

@@ -100,7 +100,8 @@ class Seen:
         """
         Whether it should stop: it was cancelled, or its lease is lost and somebody else may run it.
 
-        A worker looks once a second. Coroutines are cancelled and child processes are killed then; a thread has to ask.
+        A worker looks every HEARTBEAT seconds. Coroutines are cancelled and child processes are killed then; a thread
+        has to ask.
         """
         return bool(self._run.stop_asked)
 

@@ -175,6 +175,12 @@ class Settings:
     worker_ttl = Setting(
         lambda: 15.0, _seconds(0.1), "Seconds after which a silent worker counts as dead and its leases end."
     )
+    heartbeat = Setting(
+        lambda: 1.0,
+        _seconds(0.01),
+        "Seconds between two looks of a worker at what it runs: which leases to extend, six times in WORKER_TTL at"
+        " least, and which runs to stop.",
+    )
     poison_crashes = Setting(
         lambda: 3, _whole(0), "Worker deaths after which a message is dead-lettered as poison; 0: never."
     )

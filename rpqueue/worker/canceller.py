@@ -15,18 +15,17 @@ from .claims import Claim
 
 log = logging.getLogger("rpqueue.worker")
 
-#: Seconds between two looks, and for which a run is left alone: those that are over sooner are not worth a question.
-LOOK = 1.0
 #: Leases that are asked about at once.
 AT_ONCE = 500
 
 
 class Canceller:
     """
-    Asks Redis once a second which runs are to stop. Coroutines are cancelled and children killed; threads have to look.
+    Asks Redis every HEARTBEAT seconds which runs are to stop. Coroutines are cancelled and children killed; threads
+    have to look. Runs that are not so old are left alone: those that are over sooner are not worth a question.
 
     Args:
-        system: keys.
+        system: keys and settings.
         broker: carries what is said to Redis.
         running: what runs in this process.
         stop: stops a run, if it can be stopped from outside; may be called again.
@@ -46,7 +45,8 @@ class Canceller:
 
     def tick(self) -> float:
         """Ask about what runs for a while, and stop what is to stop."""
-        settled, by_queue = time.monotonic() - LOOK, dict[str, list[Claim]]()
+        look = self.system.settings.heartbeat
+        settled, by_queue = time.monotonic() - look, dict[str, list[Claim]]()
         for claim in self._running():
             if claim.stop_asked:
                 self._stop(claim)  # it had just not begun, the last time
@@ -56,7 +56,7 @@ class Canceller:
             those = iter(claims)
             while some := list(islice(those, AT_ONCE)):
                 self._ask(some)
-        return LOOK
+        return look
 
     def _ask(self, claims: list[Claim]) -> None:
         leases = [(claim.id, claim.token) for claim in claims]

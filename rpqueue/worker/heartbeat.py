@@ -39,8 +39,9 @@ class Heartbeat:
         self._ends: dict[tuple[str, str, int], float] = {}  #: (queue, id, token) -> monotonic end of the lease
 
     def tick(self) -> float:
-        """Extend what has used up a third of its lease."""
-        ttl = self.system.settings.worker_ttl
+        """Extend what has used up a third of its lease. What has not costs Redis nothing, however often this looks."""
+        settings = self.system.settings
+        ttl = settings.worker_ttl
         horizon = time.monotonic() + ttl * 2 / 3
         due: dict[str, list[Held]] = {}
         before, self._ends = self._ends, {}
@@ -55,7 +56,7 @@ class Heartbeat:
                     self._ends[lease] = TOLD
         for queue, leases in due.items():
             self._extend(queue, leases, ttl)
-        return ttl / 6
+        return min(settings.heartbeat, ttl / 6)
 
     def _extend(self, queue: str, leases: list[Held], ttl: float) -> None:
         said = [(held.id, held.token, held.deadline) for held in leases]

@@ -176,7 +176,7 @@ class Runner:
             "kept",
         )
         self.fetcher.dropped(claim)
-        if claim.has_checkpoint and state in ("dropped", "cancelled"):
+        if state in ("dropped", "cancelled"):  # a child that was killed has not said whether it left one
             self.patience.say(runs.forget(claim.keys.checkpoint(claim.id)), 0)
         failure = Failure(failed.record, failed.error, state, failed.log_error)
         self.telling.failed(task, claim, failure, seconds)

@@ -40,6 +40,7 @@ TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
     "SHOULD_QUIT": (None, [1], [1], []),
     "REGISTRY": ({}, {"a": 1}, {"a": 1}, []),
     "WORKER_TTL": (15.0, 0.1, 0.1, [0, 0.09, -1, math.nan, None, "15"]),
+    "HEARTBEAT": (1.0, timedelta(milliseconds=500), 0.5, [0, 0.001, None, math.inf]),
     "POISON_CRASHES": (3, 0, 0, [-1, 0.5, None, False]),
     "KEEP_FAILED": (1000, 0, 0, [-1, None]),
     "KEEP_EXECUTIONS": (10, 1, 1, [0, -1, None, 1.5]),
