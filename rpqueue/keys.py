@@ -46,6 +46,7 @@ workers        hash    worker id -> JSON                                   never
 beats          zset    worker id -> last heartbeat, ms                     never   beat
 registry       hash    task name -> JSON: queue and options                never   announce
 memo:SESSION   string  as above, for calls over many queues                60 s    cycle
+janitor        string  token of the worker that cleans up in this minute   60 s    lock_acquire
 =============  ======  ==================================================  ======  =====================
 
 Channels stand beside the keys: ``events:ID`` of a queue for those who wait for a message, and on Cluster ``news`` of an
@@ -222,6 +223,11 @@ class AppKeys(NamedTuple):
     beats: bytes
     registry: bytes
     stem: bytes
+
+    @property
+    def janitor(self) -> bytes:
+        """Whose turn it is to delete what was given up long ago."""
+        return self.stem + b"janitor"
 
     @property
     def news(self) -> bytes:

@@ -96,6 +96,11 @@ def _whole(least: int) -> Callable[[Any, str], int]:
     return accept
 
 
+def _whole_or_none(least: int) -> Callable[[Any, str], int | None]:
+    accept = _whole(least)
+    return lambda value, what: None if value is None else accept(value, what)
+
+
 def _seconds(least: float) -> Callable[[Any, str], float]:
     def accept(value: Any, what: str) -> float:
         return messages.seconds(value, what, least=least)
@@ -187,6 +192,15 @@ class Settings:
     keep_failed = Setting(
         lambda: 1000, _whole(0), "Failed messages, not dead-lettered ones, that each queue keeps to look at."
     )
+    keep_dead = Setting(
+        lambda: 100_000, _whole_or_none(1), "Dead messages that each queue keeps, the newest ones; None: all of them."
+    )
+    keep_lost = Setting(
+        lambda: 100_000, _whole_or_none(1), "Lost messages that each queue keeps, the newest ones; None: all of them."
+    )
+    failed_ttl = Setting(lambda: 30 * 86_400.0, _seconds(0), "Seconds for which failed messages are kept; 0: for ever.")
+    dead_ttl = Setting(lambda: 180 * 86_400.0, _seconds(0), "Seconds for which dead messages are kept; 0: for ever.")
+    lost_ttl = Setting(lambda: 180 * 86_400.0, _seconds(0), "Seconds for which lost messages are kept; 0: for ever.")
     keep_executions = Setting(lambda: 10, _whole(1), "Failed runs that each message remembers, with their tracebacks.")
     store_tracebacks = Setting(lambda: True, _truth, "Whether the record of a failed run has its traceback.")
     keep_checkpoints = Setting(

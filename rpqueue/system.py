@@ -9,6 +9,7 @@ from .connections import Endpoint, named
 from .durability import Durability, Proof
 from .errors import RefusedInput, SettingError, WrongType
 from .keys import Keys, QueueKeys, name_text
+from .protocol.mending import Bound, Bounds
 from .protocol.moves import Index, Rules
 from .settings import Settings
 from .signing import Signer, signer_of
@@ -81,6 +82,16 @@ class System:
         """What becomes of tasks that are given up."""
         settings = self.settings
         return Rules("tasks", settings.poison_crashes, settings.keep_failed, settings.keep_executions)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Which given up messages stay."""
+        settings = self.settings
+        return Bounds(
+            dead=Bound(settings.dead_ttl, settings.keep_dead),
+            lost=Bound(settings.lost_ttl, settings.keep_lost),
+            failed=Bound(settings.failed_ttl, settings.keep_failed),
+        )
 
     def proof(self, asked: Durability | None, declared: Durability | None = None) -> Proof | None:
         """What Redis has to confirm of an enqueue: as *asked*, else as *declared*, else as DURABILITY says."""

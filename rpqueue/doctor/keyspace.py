@@ -48,6 +48,7 @@ APP_TYPES = {
     "beats": "zset",
     "registry": "hash",
     "memo": "string",
+    "janitor": "string",
 }
 LOCK_TYPES = {"lock": "string", "memo": "string"}
 

@@ -62,6 +62,11 @@ class Bounds(NamedTuple):
     failed: Bound
 
     @property
+    def are_any(self) -> bool:
+        """Whether there is any bound at all."""
+        return any(bound.ttl or bound.keep is not None for bound in self)
+
+    @property
     def words(self) -> list[Word]:
         """For the scripts."""
         return [word for bound in self for word in bound.words]

@@ -14,7 +14,7 @@ from ..keys import AppKeys, QueueKeys, text_of, wire
 from ..states import State
 from . import scripts
 from .moves import Index, Taken, Whereabouts, put_back, row_read, whereabouts
-from .operation import Flow, Operation, Word
+from .operation import Flow, Operation, Word, command
 
 #: Queues whose sizes one call asks for, and whose graves one call looks into.
 CHUNK = 250
@@ -64,6 +64,11 @@ def set_priority(app: AppKeys, queue: str, priority: float) -> Operation[bool]:
     """Lower goes first; infinity removes it. Returns whether the queue is known then."""
     word = "inf" if priority == float("inf") else repr(priority)
     return Operation(scripts.load("priority"), (app.queues, app.ready_queues), (queue, word), bool)
+
+
+def names(listed_in: bytes) -> Operation[list[str]]:
+    """The names of all queues in one of the app's lists."""
+    return command(_texts, "ZRANGE", listed_in, 0, -1)
 
 
 def sizes(queues: Sequence[QueueKeys]) -> Operation[list[Sizes]]:

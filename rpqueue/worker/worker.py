@@ -22,6 +22,7 @@ from .canceller import Canceller
 from .children import Children, Places
 from .claims import Claim
 from .fetcher import Fetcher
+from .janitor import Janitor
 from .ledger import Ledger, Stage
 from .own_loop import OwnLoop
 from .patience import Patience, Stopped
@@ -103,6 +104,7 @@ class Worker:
             Unparker(system, broker, self.queues),
             Recurrer(system, broker, self.fetcher, self.queues),
             Canceller(system, broker, self.pool.running, self._stop_run),
+            Janitor(system, broker),
         )
 
     def _pool(self, slots: int, threads: int) -> Pool:

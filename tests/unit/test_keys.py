@@ -196,9 +196,9 @@ def test_lasting_kinds_are_those_whose_ttl_is_never() -> None:
     lasting = {kind for kind, ttl in documented.items() if ttl == "never"}
     assert lasting == LASTING_KINDS
     assert len(lasting) == 19
-    assert documented.keys() - lasting == {"wake", "memo", "outcome", "lock", *NOTES}
+    assert documented.keys() - lasting == {"wake", "memo", "outcome", "lock", "janitor", *NOTES}
 
 
 def test_every_kind_of_key_is_documented() -> None:
     assert {*QUEUE_KINDS, *NOTES, "schedules", "wake", "memo", "outcome", "lock"} == table("of a queue ").keys()
-    assert {*AppKeys._fields, "memo"} - {"stem"} == table("of an app ").keys()
+    assert {*AppKeys._fields, "memo", "janitor"} - {"stem"} == table("of an app ").keys()
