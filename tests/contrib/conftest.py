@@ -28,6 +28,11 @@ class Sent(Transport):
         return [payload for found, payload in self.items if found == kind]
 
 
+# Integrations are set up once in a process, in an order that matters: as in a program, Sentry's own come before ours.
+sentry_sdk.init("http://key@127.0.0.1:1/1", transport=Sent(), auto_enabling_integrations=False)
+sentry_sdk.get_global_scope().set_client(None)
+
+
 @pytest.fixture
 def start_sentry() -> Iterator[Callable[..., Sent]]:
     """start_sentry(**options): the real SDK, up to its transport, until the test is over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pickle
 import threading
@@ -14,6 +15,7 @@ import pytest
 import sentry_sdk
 
 from rpqueue import App, Middleware, RetryException, fixed
+from rpqueue.contrib import sentry
 from rpqueue.contrib.sentry import SentryMiddleware, events
 from rpqueue.errors import RefusedInput
 from rpqueue.middleware import Failure
@@ -256,7 +258,9 @@ def test_hidden_arguments_are_in_nothing_that_is_sent(app: App, start_sentry: Ca
     assert event["exception"]["values"][0]["value"] == "cannot sign up ada with ***"
     assert event["contexts"]["rpqueue"]["args"] == ["ada", "***"]
     assert event["tags"]["word"] == "***"
-    assert event["exception"]["values"][0]["stacktrace"]["frames"][-1]["function"] == "speak"
+    frames = event["exception"]["values"][0]["stacktrace"]["frames"]
+    assert frames[-1]["function"] == "speak"
+    assert all("vars" not in frame for frame in frames)
 
 
 # Other processes.
@@ -384,6 +388,19 @@ def test_the_tracebacks_of_tasks_are_as_they_are_without(app: App, sent: Sent) -
     app.settings.middleware = [Looks()]
     run(app, (failing(app), 17))
     assert errors == [["perform", "_call", "bill"]]
+
+
+def test_a_traceback_is_as_it_was_whatever_is_done_to_it_around_the_task() -> None:
+    def spoil(kind: Any, error: BaseException | None, traceback: Any) -> None:
+        assert error is not None
+        error.__traceback__ = None
+
+    error = ValueError("meant")
+    with contextlib.suppress(ValueError), sentry._Around(lambda stack: stack.push(spoil)):
+        raise error
+    assert [frame.name for frame in traceback.extract_tb(error.__traceback__)] == [
+        "test_a_traceback_is_as_it_was_whatever_is_done_to_it_around_the_task"
+    ]
 
 
 def test_what_is_not_sent_is_sent_when_a_worker_ends(app: App, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:

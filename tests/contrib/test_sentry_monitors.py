@@ -38,7 +38,7 @@ def by_hand(app: App, name: str, taskid: str) -> None:
 
 
 def test_a_run_of_a_schedule_checks_in_before_and_after(app: App, sent: Sent) -> None:
-    @app.periodic_task(3600, name="shop.Report", queue="slow", hard_timeout=90)
+    @app.periodic_task(3600, name="shop.Report", queue="slow", vis_timeout=90)
     def report() -> None: ...
 
     before, after = fired(app, "shop.Report", sent, 2)
