@@ -92,6 +92,19 @@ def test_two_of_one_app_see_nothing_of_each_other(rpqueue_server: str) -> None:
         outer.assert_enqueued(job, count=1)
 
 
+def test_processes_that_share_a_server_do_not_disturb_each_other(rpqueue_server: str) -> None:
+    mine, other = App(), App()  # as in two processes of pytest-xdist
+    with sandbox(mine, rpqueue_server) as box:
+        job = mine.task(lambda: None, name="job")
+        job.execute(delay=60)
+        with sandbox(other, rpqueue_server) as theirs:
+            other.task(lambda: None, name="job").execute(delay=60)
+            theirs.clock.advance(60)
+            assert len(theirs.worker.run()) == 1
+        box.assert_enqueued(job, delay=60, count=1)
+        assert box.worker.run() == []
+
+
 def test_verbs_of_aio_go_there_too(box: Sandbox) -> None:
     import asyncio
 
