@@ -136,7 +136,7 @@ def test_workers_do_it(bench: Bench) -> None:
     bury(bench.app, "default", "lost", 3, age=181 * DAY)
     worker = bench.start()
     wait_until(lambda: left(bench.app, "default") == {"retired": 3}, 20)
-    assert "given up are deleted" in worker.log
+    wait_until(lambda: "given up are deleted" in worker.log, 20)
 
 
 @pytest.mark.stress
