@@ -136,7 +136,8 @@ def extend(keys: QueueKeys, leases: Iterable[tuple[str, int | str, float]], leas
     Push leases out to *lease_for* seconds from now.
 
     Args:
-        leases: id, token and deadline (epoch seconds; 0: none), which the lease is never pushed past. None ends earlier
+        leases: id, token and deadline (epoch seconds; 0: none), which the lease is never pushed past. Below 0: only if
+            it is one of a message that is delivered once at most. None ends earlier
             than before for a deadline.
 
     Returns:
@@ -144,7 +145,7 @@ def extend(keys: QueueKeys, leases: Iterable[tuple[str, int | str, float]], leas
     """
     words: list[Word] = [str(ms(lease_for))]
     for message_id, token, deadline in leases:
-        words += (message_id, str(token), str(ms(deadline)))
+        words += (message_id, str(token), str(ms(deadline)) if deadline >= 0 else "-1")
     return Operation(scripts.load("extend"), keys.block, words, _texts)
 
 

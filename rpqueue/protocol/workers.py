@@ -62,8 +62,15 @@ class Unread(NamedTuple):
     token: int
 
 
-def recall(place: AppKeys | QueueKeys, stamp: Stamp) -> Operation[list[Unread]]:
-    """What a dead worker's last round leased. Its memo is the app's, or on Cluster the queue's."""
+def recall(place: AppKeys | QueueKeys, stamp: Stamp, *, died: bool = True) -> Operation[list[Unread]]:
+    """
+    What a worker's round leased whose reply it has not read.
+
+    Args:
+        place: where its memo is: the app's, or on Cluster the queue's.
+        stamp: of the round.
+        died: whether the worker is dead; then the round leases nothing if it is still on its way.
+    """
 
     def read(reply: list[Any]) -> list[Unread]:
         unread = []
@@ -72,4 +79,5 @@ def recall(place: AppKeys | QueueKeys, stamp: Stamp) -> Operation[list[Unread]]:
             unread += [Unread(text_of(name), text_of(one), tokens.get(place, 1)) for place, one in enumerate(ids, 1)]
         return unread
 
-    return Operation(scripts.load("recall"), (place.memo(stamp.session),), (str(stamp.number),), read)
+    words = (str(stamp.number), "1" if died else "0")
+    return Operation(scripts.load("recall"), (place.memo(stamp.session),), words, read)

@@ -31,6 +31,7 @@ from .reloading import Watcher
 from .service import Duties
 from .signals import Orders, print_stacks
 from .undertaker import Undertaker
+from .unread import UnreadRounds
 from .worker import LAST_WORDS, Worker
 
 log = logging.getLogger("rpqueue.worker")
@@ -82,6 +83,7 @@ class Supervisor:
         self.duties = Duties(
             self.undertaker,
             Heartbeat(system, self.broker, lambda: [child.ledger for child in self._living()]),
+            UnreadRounds(system, self.broker, lambda: [child.ledger for child in self._living()]),
             self.presence,
             *services,
         )

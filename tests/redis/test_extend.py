@@ -91,3 +91,11 @@ def test_an_extension_outlives_no_give_back(queue: Queue) -> None:
     release(queue, ("a", 1, "unstarted"))
     assert extend(queue, MINUTE, ("a", 1, 0)) == []
     assert queue.state() == {"ready": ["a"], "counts": {"a": "2 0 0 0"}}
+
+
+@pytest.mark.any_server
+def test_only_what_is_delivered_once_at_most_may_be_meant(queue: Queue) -> None:
+    queue.given(leased={"once": (5000, 1)})
+    queue.given(leased={"again": (5000, 1)}, lease=60)
+    assert extend(queue, 30_000, ("once", 1, -1 - queue.clock.start), ("again", 1, -1 - queue.clock.start)) == ["once"]
+    assert queue.state()["leased"] == {"once": (queue.after(30_000), 1), "again": (5000, 1)}

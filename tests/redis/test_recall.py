@@ -10,8 +10,8 @@ from tests.redis.calls import ack, cycle, rows
 from tests.redis.harness import SESSION, Queue
 
 
-def recall(queue: Queue, number: int) -> Any:
-    answer = queue.run("recall", [queue.app.memo(SESSION)], [number])
+def recall(queue: Queue, number: int, *, died: bool = True) -> Any:
+    answer = queue.run("recall", [queue.app.memo(SESSION)], [number, int(died)])
     return [[name, *row[:2]] for name, _, ids, again in answer for row in rows(ids, ids, again)]
 
 
@@ -48,3 +48,10 @@ def test_a_round_that_comes_after_it_was_recalled_changes_nothing(queue: Queue) 
     assert queue.state() == there
     assert 0 < queue.client.pttl(queue.app.memo(SESSION)) <= 60_000
     assert cycle(queue, done=["b"], number=6).ids == ["a"]
+
+
+def test_a_round_of_a_living_worker_that_is_asked_for_early_still_does_its_work(queue: Queue) -> None:
+    queue.given(ready=["a"])
+    assert recall(queue, 5, died=False) == []
+    assert cycle(queue, number=5).ids == ["a"]
+    assert recall(queue, 5, died=False) == [["mail", "a", 1]]
