@@ -63,6 +63,7 @@ REMEMBER_CANCELLED: float
 DURABILITY: str | bool | None
 DURABILITY_REPLICAS: int
 DURABILITY_TIMEOUT: float
+HEALTH_FILE: Any
 SIGNING_KEYS: dict[str, Any] | str | None
 SIGNING_REQUIRED: bool | None
 ALWAYS_EAGER: bool

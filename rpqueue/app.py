@@ -18,6 +18,7 @@ from .tasks import Task
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
+    from os import PathLike
 
     from .aio import Aio
 
@@ -57,6 +58,7 @@ class App(Declaring, Calling, Mending, Flushing):
         exit_after: float | timedelta | None = None,
         burst: bool = False,
         reload: bool = False,
+        health_file: str | PathLike[str] | None = None,
     ) -> None:
         """
         Run tasks until told to stop: by ``SHOULD_QUIT[0] = 1``, SIGTERM, SIGINT or SIGUSR1.
@@ -80,6 +82,8 @@ class App(Declaring, Calling, Mending, Flushing):
                 Scheduled messages count when they are due, and those that failed when their retry delay is over.
             reload: stop, and start the whole program anew, when a Python file changes in the current directory or in
                 one of the modules. Needs ``rpqueue[reload]``, and the main thread.
+            health_file: path of a file in which the worker says how it is, for ``rpqueue health --file``; None: what
+                HEALTH_FILE says.
         """
         from .worker import execute_tasks
 
@@ -97,6 +101,7 @@ class App(Declaring, Calling, Mending, Flushing):
             exit_after=exit_after,
             burst=burst,
             reload=reload,
+            health_file=health_file,
         )
 
     def execute_task_threads(
@@ -111,6 +116,7 @@ class App(Declaring, Calling, Mending, Flushing):
         max_memory: int | None = None,
         exit_after: float | timedelta | None = None,
         burst: bool = False,
+        health_file: str | PathLike[str] | None = None,
     ) -> None:
         """
         Run tasks in this process alone, without a supervisor, until told to stop. See `execute_tasks`.
@@ -131,6 +137,7 @@ class App(Declaring, Calling, Mending, Flushing):
             max_memory=max_memory,
             exit_after=exit_after,
             burst=burst,
+            health_file=health_file,
         )
 
     def __reduce__(self) -> Any:

@@ -8,6 +8,7 @@ work. `Settings` is a typed view of that namespace, read when it is used.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
@@ -114,6 +115,13 @@ def _truth(value: Any, what: str) -> bool:
 
 def _level_or_none(value: Any, what: str) -> int | None:
     return None if value is None else logs.level(value, what)
+
+
+def _path_or_none(value: Any, what: str) -> str | None:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if path is None or (isinstance(path, str) and path):
+        return path
+    raise SettingError(f"setting {what}: expected the path of a file, or None, got {value!r}")
 
 
 def _any(value: Any, what: str) -> Any:
@@ -229,6 +237,11 @@ class Settings:
     durability_replicas = Setting(lambda: 1, _whole(1), 'Replicas that must have what is enqueued as "replicated".')
     durability_timeout = Setting(
         lambda: 1.0, _seconds(0.001), "Seconds for which an enqueue waits until that is confirmed."
+    )
+    health_file = Setting(
+        lambda: None,
+        _path_or_none,
+        "File in which a worker says how it is, for `rpqueue health --file`; None: it keeps none.",
     )
     signing_keys = Setting(
         lambda: None,

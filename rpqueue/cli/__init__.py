@@ -11,6 +11,7 @@ from .dead import dead
 from .doctor import doctor
 from .extras import completion, demo
 from .failures import EXIT_CODES
+from .health import health
 from .looking import page, status, task
 from .migrate import migrate
 from .queues import clear, priority
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (worker, status, page, task, dead, clear, priority, doctor, migrate, acl, demo, completion):
+for command in (worker, status, page, task, dead, clear, priority, doctor, migrate, acl, health, demo, completion):
     main.add_command(command)

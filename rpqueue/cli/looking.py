@@ -87,11 +87,12 @@ def _show_workers(workers: list[WorkerView]) -> None:
     now = time.time()
     table(
         "Workers",
-        ["host", "pid", "threads", "queues", "up", "last seen", "state"],
+        ["host", "pid", "pool", "threads", "queues", "up", "last seen", "state"],
         [
             [
                 worker.host,
                 worker.pid,
+                worker.pool,
                 worker.threads,
                 "all" if worker.queues is None else ", ".join(worker.queues),
                 age(now - worker.started_at) if worker.started_at else "-",

@@ -79,6 +79,7 @@ tasks, processes, ending, showing = under("Tasks"), under("Processes"), under("E
     default=None,
     help="Whether records of failed runs have tracebacks; by default they do.",
 )
+@showing("--health-file", metavar="PATH", help="Say in this file how the worker is, for rpqueue health --file.")
 @connection_options(hidden=False, short=True)
 @click.pass_context
 def worker(
@@ -100,6 +101,7 @@ def worker(
     log_format: str,
     successlevel: str | None,
     store_tracebacks: bool | None,
+    health_file: str | None,
 ) -> None:
     """
     Run tasks of these queues, or of all, until told to stop.
@@ -138,6 +140,7 @@ def worker(
         exit_after=exit_after,
         burst=burst,
         reload=reload,
+        health_file=health_file,
     )
 
 

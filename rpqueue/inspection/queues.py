@@ -48,6 +48,7 @@ class WorkerView:
     pid: int
     queues: list[str] | None  #: None: all
     threads: int
+    pool: str  #: where tasks run there that do not say; empty: an older version did not tell
     started_at: float  #: epoch seconds
     silent_for: float  #: seconds since its last sign of life
     is_alive: bool  #: it was heard of within WORKER_TTL
@@ -102,6 +103,7 @@ def _worker(app: App, worker_id: str, info: bytes, silent_for: float) -> WorkerV
         int(_number(told.get("pid"))),
         [str(queue) for queue in queues] if isinstance(queues, list) else None,
         int(_number(told.get("threads"))),
+        str(told.get("pool", "")),
         _number(told.get("started_at")),
         max(silent_for, 0.0),
         silent_for <= app.settings.worker_ttl,

@@ -7,7 +7,6 @@ import importlib
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -16,16 +15,18 @@ from .. import messages
 from ..errors import RedisError, RefusedInput, WrongType
 from ..keys import name_text
 from ..system import System
+from .child import Child
 from .children import children_for
 from .endings import endings_of
+from .healthfile import HealthFile, check_path
 from .heartbeat import Heartbeat, Presence
-from .ledger import Ledger
+from .lookout import Lookout
 from .pools import Pooling, pooling_of
 from .reloading import Watcher, find_here
 from .service import Duties
 from .signals import Orders
 from .supervisor import Supervisor
-from .worker import Worker
+from .worker import Phase, Worker
 
 log = logging.getLogger("rpqueue.worker")
 
@@ -46,6 +47,7 @@ def execute_tasks(
     exit_after: float | timedelta | None = None,
     burst: bool = False,
     reload: bool = False,
+    health_file: str | os.PathLike[str] | None = None,
 ) -> None:
     """Run tasks in worker processes under a supervisor. See `App.execute_tasks`."""
     names = _names(queues)
@@ -62,7 +64,8 @@ def execute_tasks(
     with watcher.mending() if watcher else contextlib.nullcontext():
         import_modules(system, modules)
     _check_signing(system)
-    supervisor = Supervisor(system, names, threads, number, wait, pooling, endings, watcher)
+    path = _health_file(system, health_file)
+    supervisor = Supervisor(system, names, threads, number, wait, pooling, endings, watcher, path)
     try:
         supervisor.run()
     finally:
@@ -84,6 +87,7 @@ def execute_task_threads(
     max_memory: int | None = None,
     exit_after: float | timedelta | None = None,
     burst: bool = False,
+    health_file: str | os.PathLike[str] | None = None,
 ) -> None:
     """Run tasks in threads of this process. See `App.execute_task_threads`."""
     names = _names(queues)
@@ -96,16 +100,24 @@ def execute_task_threads(
     _begin(system)
     import_modules(system, module_names(module))
     _check_signing(system)
-    ledger, broker = Ledger(), system.broker.prompt()
-    reasons, services = endings.begin(system, broker, names, lambda: [ledger])
+    path = _health_file(system, health_file)
+    me, broker = Child.here(pooling), system.broker.prompt()
+    reasons, services = endings.begin(system, broker, names, lambda: [me.ledger])
     orders = Orders(*reasons)
     put_back = orders.listen()
-    children = children_for(system, ledger, pooling)
-    worker = Worker(system, names, slots, wait, ledger, orders, pooling, children)
-    alive = {os.getpid(): time.monotonic()}
-    presence = Presence(system, broker, names, slots, lambda: alive)
-    duties = Duties(Heartbeat(system, broker, lambda: [ledger]), presence, *services)
-    beating = threading.Thread(target=_beat, args=(duties, worker.stopping), name="rpqueue-heartbeat", daemon=True)
+    children = children_for(system, me.ledger, pooling)
+    worker = Worker(system, names, slots, wait, me.ledger, orders, pooling, children)
+    presence = Presence(system, broker, names, slots, lambda: {me.pid: me.started_at}, pool)
+    duties = Duties(Heartbeat(system, broker, lambda: [me.ledger]), presence, *services)
+    lookout = Lookout(lambda: [me], lambda: presence.reaches, replaces=False)
+    looks, file = Duties(lookout), None
+    if path is not None:
+        about = {"queues": names, "pool": pool, "threads": slots}
+        file = HealthFile(path, about, 1, lambda: [(me, worker.phase.is_last)], lambda: _state(worker), lookout)
+        looks = Duties(lookout, file)
+    beating = threading.Thread(
+        target=_beat, args=(worker.stopping, duties, looks), name="rpqueue-heartbeat", daemon=True
+    )
     beating.start()
     try:
         worker.run()
@@ -113,6 +125,8 @@ def execute_task_threads(
         system.settings.execute_tasks = False
         put_back()
         beating.join(1.0)
+        if file:
+            file.remove()
         if not duties.is_away:
             with contextlib.suppress(RedisError):
                 presence.leave()
@@ -133,9 +147,23 @@ def _check_signing(system: System) -> None:
         log.info("signatures are checked: %r", system.signer)
 
 
-def _beat(duties: Duties, stopping: threading.Event) -> None:
-    while not stopping.wait(duties.run_due()):
+def _beat(stopping: threading.Event, *duties: Duties) -> None:
+    while not stopping.wait(min([some.run_due() for some in duties])):
         pass
+
+
+def _state(worker: Worker) -> str:
+    """As the health file says it."""
+    if not worker.phase.is_last:
+        return "running" if worker.ledger.answered_at else "starting"
+    return "quiet" if worker.phase is Phase.QUIET else "stopping"
+
+
+def _health_file(system: System, path: str | os.PathLike[str] | None) -> str | None:
+    path = system.settings.health_file if path is None else os.fspath(path)
+    if path is not None:
+        check_path(path)
+    return path
 
 
 def module_names(module: str | Iterable[str] | None) -> list[str]:

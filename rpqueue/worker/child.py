@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -33,6 +34,13 @@ class Child:
         self.pause = 0.0  #: before it is started again
         self.start_at = 0.0  #: monotonic; when to start it
 
+    @classmethod
+    def here(cls, pooling: Pooling) -> Child:
+        """This process, where a worker has no supervisor."""
+        child = cls(pooling)
+        child.pid, child.started_at = os.getpid(), time.monotonic()
+        return child
+
     @property
     def is_alive(self) -> bool:
         """Whether it was started and has not been seen to end."""
@@ -62,4 +70,5 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it lives."""
         if self.is_alive:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and somebody else's waitpid() took it
+                os.kill(self.pid, number)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..broker import Broker
+from ..errors import RedisError
 from ..protocol import moves
 from ..protocol.workers import Beat, beat, redis_time
 from ..system import System
@@ -77,6 +78,7 @@ class Presence:
         queues: that they work on; None: all.
         threads: of each.
         alive: asked at each tick for their process ids, and when each started (monotonic seconds).
+        pool: where tasks run there that do not say.
     """
 
     def __init__(
@@ -86,19 +88,32 @@ class Presence:
         queues: Sequence[str] | None,
         threads: int,
         alive: Callable[[], Mapping[int, float]],
+        pool: str = "threads",
     ) -> None:
         self.system = system
         self.broker = broker
         self._alive = alive
         self._host = socket.gethostname()
-        self._info = {"host": self._host, "queues": queues, "threads": threads, "supervisor": os.getpid()}
+        self._info = {
+            "host": self._host,
+            "queues": queues,
+            "threads": threads,
+            "pool": pool,
+            "supervisor": os.getpid(),
+        }
+        self.reaches: bool | None = None  #: whether Redis answered the last beat; None: there was none
         self._told: set[int] = set()
         self._drift: float | None = None  #: Redis's clock minus the monotonic one; None: not known yet
         self._last = 0.0  #: Redis's clock at the last beat of a living process; 0: there was none
 
     def tick(self) -> float:
         """One call for all processes."""
-        self._tell(self._alive())
+        try:
+            self._tell(self._alive())
+        except RedisError:
+            self.reaches = False
+            raise
+        self.reaches = True
         return self.system.settings.worker_ttl / 3
 
     def leave(self) -> None:

@@ -24,8 +24,10 @@ from .child import Child
 from .children import children_for
 from .deaths import death_record, how
 from .endings import Endings
+from .healthfile import HealthFile
 from .heartbeat import Heartbeat, Presence
 from .ledger import Ledger
+from .lookout import Lookout
 from .pools import Pooling
 from .reloading import Watcher
 from .service import Duties
@@ -55,6 +57,7 @@ class Supervisor:
         pooling: where they run.
         endings: when to end without being told to.
         watcher: ends it when its code has changed; None: nothing does.
+        health_file: where to say how it is; None: nowhere.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Supervisor:
         pooling: Pooling = Pooling(),  # noqa: B008, frozen
         endings: Endings = Endings(),  # noqa: B008, frozen
         watcher: Watcher | None = None,
+        health_file: str | None = None,
     ) -> None:
         self.system = system
         self.queues = queues
@@ -78,7 +82,7 @@ class Supervisor:
         self.retiring: list[Child] = []  #: others have taken their places, and they end what they have
         self.broker = system.broker.prompt()
         self.undertaker = Undertaker(system, self.broker)
-        self.presence = Presence(system, self.broker, queues, threads, self._alive)
+        self.presence = Presence(system, self.broker, queues, threads, self._alive, pooling.pool)
         reasons, services = endings.begin(system, self.broker, queues, self._ledgers)
         self.duties = Duties(
             self.undertaker,
@@ -88,6 +92,14 @@ class Supervisor:
             *services,
         )
         self.orders = Orders(*reasons, *([watcher.order] if watcher else []))
+        self.state = "starting"
+        self.lookout = Lookout(self._claiming, lambda: self.presence.reaches)
+        self.health_file = None
+        if health_file is not None:
+            about = {"queues": queues, "pool": pooling.pool, "threads": threads}
+            self.health_file = HealthFile(health_file, about, processes, self._family, lambda: self.state, self.lookout)
+        # Apart from the duties, which all wait while Redis is away.
+        self.looks = Duties(self.lookout, *([self.health_file] if self.health_file else []))
 
     def run(self) -> None:
         """Supervise until told to stop and all children have ended."""
@@ -100,7 +112,7 @@ class Supervisor:
                     self._replace_the_dead()
                     self._retire_who_is_over()
                     self._start_who_is_due()
-                    pause = min(self.duties.run_due(), LOOK)
+                    pause = min(self.duties.run_due(), self._look(), LOOK)
                     select.select([death], [], [], pause)
                     _drain(death)
                 self._stop_children(death)
@@ -109,10 +121,25 @@ class Supervisor:
                     child.signal(signal.SIGKILL)
                 if self.watcher:
                     self.watcher.close()
+                if self.health_file:
+                    self.health_file.remove()
                 put_back()
         if not self.duties.is_away:
             with contextlib.suppress(RedisError):  # they are forgotten anyway once they are silent for long enough
                 self.presence.leave()
+
+    def _look(self) -> float:
+        if self.state == "starting" and all(child.ledger.answered_at for child in self.children):
+            self.state = "running"
+        return self.looks.run_due()
+
+    def _claiming(self) -> list[Child]:
+        return self.children if self.state in ("starting", "running") else []
+
+    def _family(self) -> list[tuple[Child, bool]]:
+        """All processes, and whether each is about to leave."""
+        is_over = self.state in ("quiet", "stopping")
+        return [(child, is_over) for child in self.children] + [(child, True) for child in self.retiring]
 
     def _print_stacks(self, number: int, frame: FrameType | None) -> None:
         print_stacks()
@@ -194,12 +221,16 @@ class Supervisor:
         log.log(level, "worker process ended: %s", how(status), extra={"pid": pid})
 
     def _stop_children(self, death: int) -> None:
+        self.state = "quiet"
         for child in (*self.children, *self.retiring):
             child.ledger.order_quit(1)
+        stops_at = time.monotonic() + self.wait
         ends_at = time.monotonic() + self.wait + PATIENCE_WITH_CHILDREN
         hurry_at = ends_at
         while self._living():
             self._replace_the_dead()
+            if self.orders.quit_now or time.monotonic() > stops_at:
+                self.state = "stopping"
             if self.orders.quit_now:
                 for child in self._living():
                     child.ledger.order_quit(2)
@@ -211,6 +242,7 @@ class Supervisor:
                     os.waitpid(child.pid, 0)
                     self._see_to(child, -signal.SIGKILL)
             self.duties.run_due()
+            self._look()
             select.select([death], [], [], LOOK / 4)
             _drain(death)
 

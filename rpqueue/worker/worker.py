@@ -55,6 +55,11 @@ class Phase(Enum):
     STOPPING = "stopping"  #: gives back what did not end
     STOPPED = "stopped"
 
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing more is claimed from here on."""
+        return self in (Phase.QUIET, Phase.STOPPING, Phase.STOPPED)
+
 
 class Worker:
     """

@@ -17,6 +17,7 @@ LEVELS = {
     "durability": VALUES,
     "errors": VALUES,
     "fates": VALUES,
+    "health": VALUES,
     "instants": VALUES,
     "keys": VALUES,
     "legacy": VALUES,

@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -61,6 +62,7 @@ TABLE: dict[str, tuple[Any, Any, Any, list[Any]]] = {
     "DURABILITY": (None, "fsync", "fsync", ["disk", True, 1, ""]),
     "DURABILITY_REPLICAS": (1, 2, 2, [0, None, 1.5]),
     "DURABILITY_TIMEOUT": (1.0, timedelta(seconds=2), 2.0, [0, None, -1]),
+    "HEALTH_FILE": (None, Path("/run/health"), "/run/health", ["", 5, b"\xff", True]),
     "SIGNING_KEYS": (Secrets(), {"a": SECRET}, Secrets(a=SECRET.encode()), [7, [], {"a": "short"}, {"~": SECRET}, "a"]),
     "SIGNING_REQUIRED": (False, 1, True, []),
     "ALWAYS_EAGER": (False, 1, True, []),
