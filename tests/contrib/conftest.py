@@ -35,10 +35,10 @@ sentry_sdk.get_global_scope().set_client(None)
 
 @pytest.fixture
 def start_sentry() -> Iterator[Callable[..., Sent]]:
-    """start_sentry(**options): the real SDK, up to its transport, until the test is over."""
+    """start_sentry(transport, **options): the real SDK, up to its transport, until the test is over."""
 
-    def start(**options: Any) -> Sent:
-        sent = Sent()
+    def start(sent: Sent | None = None, **options: Any) -> Sent:
+        sent = sent or Sent()
         options = {"traces_sample_rate": 1.0, "auto_enabling_integrations": False, **options}
         sentry_sdk.init("http://key@127.0.0.1:1/1", transport=sent, **options)
         sentry_sdk.get_isolation_scope().clear()

@@ -408,7 +408,7 @@ def test_what_is_not_sent_is_sent_when_a_worker_ends(app: App, sent: Sent, monke
     monkeypatch.setattr(sentry_sdk, "flush", lambda timeout: flushed.append(timeout))
     with working(app):
         pass
-    assert flushed == [2.0]
+    assert flushed == [1.5]
 
 
 @pytest.mark.parametrize("monitors", ["all", None, ["bill"], 1])

@@ -25,7 +25,7 @@ __all__ = ["SentryMiddleware"]
 log = logging.getLogger("rpqueue.sentry")
 
 #: Seconds that a process that ends gives to what is not sent yet.
-LAST_WORDS = 2.0
+LAST_WORDS = 1.5
 
 
 class SentryMiddleware(Middleware):

@@ -18,6 +18,7 @@ from ..memory import resident
 from ..own_loop import OwnLoop
 from ..performing import Ending, perform
 from ..signals import STOP_SIGNALS, print_stacks
+from ..telling import exits
 from .call import Call, Reply
 from .channel import Channel
 
@@ -63,6 +64,7 @@ class ChildProcess:
         except BaseException:  # the traceback must be seen before the process is gone
             log.exception("a child process failed outside of its task")
         finally:
+            exits(self._system.settings)
             logging.shutdown()
             flush_output()
             # Not sys.exit: a thread that a task has left must not keep the process, nor is our parents' cleanup ours.
