@@ -12,12 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import errors
+from .addresses import Endpoint
 from .attempts import Attempts
-from .connections import LONGEST_BLOCK, Endpoint, command_client, waiting_client, waiting_twin
+from .connections import LONGEST_BLOCK, command_client, waiting_client
 from .lines import Lines, Sent
 from .listeners import Listener, Listeners
 from .nodes import PerNode
 from .protocol.operation import Flow, Operation, Stamp, Wait, Watch, Word, encoded, run
+from .twins import waiting_twin
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

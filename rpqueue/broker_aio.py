@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from .attempts import Attempts
 from .broker import RAW, Broker, is_dispensable, is_noscript, translate, was_answered
-from .connections import LONGEST_BLOCK, awaited_twin, command_client, waiting_client
+from .connections import LONGEST_BLOCK, command_client, waiting_client
 from .errors import RpqueueError
 from .protocol.operation import Flow, Operation, Stamp, Watch, Word, encoded, run_async
 from .together import (
@@ -34,6 +34,7 @@ from .together import (
     refusal,
     transaction,
 )
+from .twins import awaited_twin
 from .waiting_aio import Lines, News
 
 T = TypeVar("T")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .addresses import Endpoint
 from .broker import Broker
-from .connections import Endpoint, named
+from .connections import named
 from .durability import Durability, Proof
 from .errors import RefusedInput, SettingError, WrongType
 from .keys import Keys, QueueKeys, name_text
@@ -23,7 +24,7 @@ class System:
     One prefix in one Redis.
 
     Args:
-        url: where Redis is; None: what RPQUEUE_URL says, else localhost:6379. See `connections.Endpoint`.
+        url: where Redis is; None: what RPQUEUE_URL says, else localhost:6379. See `addresses.Endpoint`.
         prefix: first part of every key; two prefixes in one Redis never see each other.
         settings: for an App whose settings live in a module's namespace.
     """

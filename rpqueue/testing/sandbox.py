@@ -7,9 +7,9 @@ from datetime import timedelta
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ..addresses import Endpoint
 from ..app import App
 from ..broker import Broker
-from ..connections import Endpoint
 from ..data import Data
 from ..errors import RefusedInput, WrongType
 from ..settings import Settings

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from rpqueue import App, errors
+from rpqueue.addresses import Endpoint
 from rpqueue.broker import Broker, Sessions, translate
-from rpqueue.connections import Endpoint
 from rpqueue.protocol import moves
 from rpqueue.protocol.operation import Stamp, as_is, command
 from tests.redis.proxy import Proxy, proxy_to

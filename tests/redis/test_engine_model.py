@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
+from rpqueue.addresses import Endpoint
 from rpqueue.broker import Broker
-from rpqueue.connections import Endpoint
 from rpqueue.errors import IdTaken
 from rpqueue.messages import Flags, header_tail
 from rpqueue.protocol import moves

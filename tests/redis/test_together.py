@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from rpqueue import App
-from rpqueue.connections import RESENDS
+from rpqueue.addresses import RESENDS
 from rpqueue.errors import (
     IdTaken,
     NotEnqueued,

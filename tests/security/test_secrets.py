@@ -18,7 +18,8 @@ import pytest
 import redis
 
 from rpqueue import App, aio
-from rpqueue.connections import Endpoint, command_client
+from rpqueue.addresses import Endpoint
+from rpqueue.connections import command_client
 from rpqueue.errors import RefusedInput, RpqueueError
 from tests.servers import Server, free_port, wait_until
 

@@ -15,7 +15,8 @@ import redis
 import trustme
 
 from rpqueue import App, aio
-from rpqueue.connections import Endpoint, command_client, waiting_client
+from rpqueue.addresses import Endpoint
+from rpqueue.connections import command_client, waiting_client
 from rpqueue.errors import RedisUnavailable, RefusedInput
 from tests.servers import FLAVOURS, Server, free_port, program
 

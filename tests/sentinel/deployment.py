@@ -15,7 +15,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from rpqueue.connections import Endpoint, command_client
+from rpqueue.addresses import Endpoint
+from rpqueue.connections import command_client
 from tests.sentinel.entrance import SERVERS_COME_FROM, Entrance
 from tests.servers import Server, free_port, program, wait_until
 

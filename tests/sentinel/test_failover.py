@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from rpqueue import App, aio
-from rpqueue.connections import Endpoint
+from rpqueue.addresses import Endpoint
 from rpqueue.tasks import Task
 from tests.sentinel.deployment import SERVICE, Deployment, SentinelProcess, quick_client
 from tests.servers import Server, wait_until

@@ -36,6 +36,7 @@ LEVELS = {
     "protocol": PROTOCOL,
     "attempts": PROTOCOL,
     "puts": PROTOCOL,
+    "addresses": SERVER,
     "broker": SERVER,
     "broker_aio": SERVER,
     "connections": SERVER,
@@ -46,6 +47,7 @@ LEVELS = {
     "masters": SERVER,
     "sentinels": SERVER,
     "together": SERVER,
+    "twins": SERVER,
     "waiting_aio": SERVER,
     "__init__": HELD,
     "aio": HELD,
@@ -101,7 +103,7 @@ UPWARD: dict[tuple[str, str], str] = {
 # The embedded server can be lifted out of the package: nothing but the errors comes with it.
 EMBEDDED_MAY_IMPORT = {"errors"}
 
-MAY_IMPORT_REDIS = {"broker", "connections", "embedded", "masters", "sentinels"}
+MAY_IMPORT_REDIS = {"addresses", "broker", "connections", "embedded", "masters", "sentinels", "twins"}
 
 
 def part_of(file: Path) -> str:
