@@ -210,6 +210,7 @@ class Visit:
 
     yields = has_unseen = False
     is_done = True
+    answered_at = away_at = 0.0
 
     def __init__(self, app: App) -> None:
         self._app = app

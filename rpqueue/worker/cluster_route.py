@@ -53,7 +53,7 @@ class ClusterQueues:
         self._ready: set[str] = set()  #: queues that had more when they were last visited
         self._hints = set(first)  #: queues to visit, for they may have something
         self._due: dict[str, float] = {}  #: monotonic instants at which queues need a hand
-        self._looked_at = 0.0
+        self._looked_at = self.answered_at = self.away_at = 0.0
         self._next_look = 0  #: place of the queue at which the next look begins
         self._listeners: list[Listener] = []  #: one at each node: what a script publishes is heard at its own at once
         self._listened_at = -LOOK_EVERY  #: monotonic instant at which these were made, or tried to
@@ -203,7 +203,9 @@ class ClusterQueues:
         except RedisError as error:
             log.debug("the queues could not be looked at: %s", error)
             self._looked_at += LOOK_AGAIN - LOOK_EVERY
+            self.away_at = time.monotonic()
             return
+        self.answered_at = time.monotonic()
         for name, is_ready, is_busy in zip(some, answers[: len(some)], answers[len(some) :], strict=True):
             if is_ready or (is_busy and name not in self._due):
                 self._hints.add(name)

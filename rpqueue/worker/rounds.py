@@ -113,6 +113,7 @@ class Rounds:
         """
         departed = self._under_way or self._load(wanted, starting)
         if departed is None:
+            self._say_that_it_looked()
             return Brought([], [])
         if departed is not self._under_way:
             departed = self._entered(departed)
@@ -141,6 +142,13 @@ class Rounds:
         self._send(departing.departed, departing.send)
 
     # How it is done.
+
+    def _say_that_it_looked(self) -> None:
+        """An idle worker on Cluster has nothing to visit, and asks for all that; its supervisor is to know."""
+        if self._route.answered_at:
+            self._ledger.answered(max(self._route.answered_at, self._ledger.answered_at))
+        if self._route.away_at:
+            self._ledger.found_away(max(self._route.away_at, self._ledger.away_at))
 
     def _load(self, wanted: int, starting: int) -> Departed | None:
         """A round that carries the acks that there are; None when there is nothing to say, and nowhere to look."""

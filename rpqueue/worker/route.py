@@ -23,6 +23,9 @@ class Route(Protocol):
 
     indexed: bool  #: whether the round gets the app's index
     yields: bool  #: whether queues that `queues` does not name may have to go first
+    #: Monotonic instants at which Redis last answered a question of the route's own, and did not; 0: it asks none.
+    answered_at: float
+    away_at: float
 
     def queues(self, also: Iterable[str], claiming: bool) -> list[QueueKeys]:
         """
@@ -66,6 +69,7 @@ class ByLists:
     """What the routes have in common that know of work by the index, and wait on lists for tokens."""
 
     indexed = is_done = True
+    answered_at = away_at = 0.0
     has_unseen = False
 
     def wake_keys(self) -> list[bytes]:

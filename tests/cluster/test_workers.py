@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -43,6 +44,20 @@ def test_a_worker_of_all_queues_finds_those_on_every_node(bench: Bench, queues: 
     assert [call.get(SOON) for call in after] == list(range(6))
     assert worker.stop() == 0
     assert len(Inspection(bench.app).queues()) == 12
+
+
+def test_an_idle_worker_goes_on_telling_its_supervisor_that_it_asks(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "health"
+    bench.start(ready=False, also={"health_file": str(path)})  # it knows no queue, so it has no round to run
+
+    def last_round_at() -> float:
+        if not path.exists():
+            return 0.0
+        return max((one["last_round_at"] or 0.0 for one in json.loads(path.read_text())["processes"]), default=0.0)
+
+    wait_until(last_round_at, SOON, "it has asked")
+    first = last_round_at()
+    wait_until(lambda: last_round_at() > first, SOON, "it has asked again")
 
 
 def test_the_command_line_starts_a_worker(bench: Bench, cluster: Cluster, queues: list[str], tmp_path: Path) -> None:

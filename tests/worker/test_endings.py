@@ -91,6 +91,15 @@ def test_a_burst_waits_for_what_it_runs_and_for_what_that_enqueues(bench: Bench)
     assert bench.labels("end") == ["x"]
 
 
+@pytest.mark.parametrize("pool", ["sync", "asyncio", "processes", "fork"])
+def test_a_burst_ends_in_every_pool(bench: Bench, pool: str) -> None:
+    note, hold_async = bench.task("note"), bench.task("hold_async")
+    bench.go("coroutine")
+    calls = [*(note.execute(number) for number in range(5)), hold_async.execute("coroutine")]
+    assert bench.start(ready=False, also={**BURST, "pool": pool}).code() == 0
+    assert [call.status for call in calls] == ["done"] * 6
+
+
 def test_a_burst_is_about_the_queues_of_the_worker(bench: Bench) -> None:
     note = bench.task("note")
     mine, other = note.execute("mine", _queue="mine"), note.execute("other", _queue="other")

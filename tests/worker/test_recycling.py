@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rpqueue.worker.ledger import Ledger
 from rpqueue.worker.pools import Pooling
 from rpqueue.worker.recycling import JITTER, NEW, Term
@@ -26,18 +28,20 @@ def worked(tasks: int = 1) -> Ledger:
     return ledger
 
 
-def test_what_was_replaced_ends_in_its_own_time_and_the_next_one_works_meanwhile(bench: Bench) -> None:
+@pytest.mark.parametrize("pool", ["threads", "sync", "asyncio", "fork"])
+def test_what_was_replaced_ends_in_its_own_time_and_the_next_one_works_meanwhile(bench: Bench, pool: str) -> None:
     hold, echo = bench.task("hold", save_results=60), bench.task("echo", save_results=60)
-    worker = bench.start(wait=0.1, also={"max_tasks": 1})
+    worker = bench.start(wait=0.1, also={"max_tasks": 1, "pool": pool})
+    first = worker.child()
     slow = hold.execute("x")
-    [started] = bench.until_noted("start")
+    bench.until_noted("start")
     wait_until(lambda: "is replaced after 1 tasks" in worker.log, SOON, "it is replaced")
     assert [echo.execute(number).get(SOON) for number in range(3)] == [0, 1, 2]
     assert slow.status == "started"
-    assert started["pid"] in worker.announced()
+    assert first in worker.announced()
     bench.go("x")
     assert slow.get(SOON) == "x"
-    wait_until(lambda: is_gone(started["pid"]), SOON, "it ended")
+    wait_until(lambda: is_gone(first), SOON, "it ended")
     assert bench.labels("start") == ["x"]
     assert worker.stop() == 0
     assert "worker process ended: exit code 0" in worker.log
