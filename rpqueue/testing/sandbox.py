@@ -54,7 +54,7 @@ class Sandbox:
         if self._before is not None:
             raise RefusedInput("sandbox: it has been entered; every block needs one of its own")
         broker = Broker(Endpoint(url=self._url or servers.of_this_process.url))
-        self._before = Before(self.app)
+        self._before, self._pid = Before(self.app), os.getpid()
         self._broker = self.app._broker = broker
         self.app.settings.key_prefix = f"rpqueue-test-{os.urandom(6).hex()}"
         try:
@@ -72,7 +72,8 @@ class Sandbox:
     ) -> None:
         _entered.remove(self)
         try:
-            self._delete_keys()
+            if os.getpid() == self._pid:  # a forked child leaves the block, too
+                self._delete_keys()
         finally:
             self._leave()
 

@@ -49,12 +49,8 @@ class _OfThisProcess:
         if self._pid != os.getpid():
             held = contextlib.ExitStack()
             self._url, self._pid = held.enter_context(server()), os.getpid()
-            atexit.register(self._end, held)
+            atexit.register(held.close)
         return self._url
-
-    def _end(self, held: contextlib.ExitStack) -> None:
-        if self._pid == os.getpid():
-            held.close()
 
 
 of_this_process = _OfThisProcess()

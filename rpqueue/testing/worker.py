@@ -21,13 +21,11 @@ from ..protocol.workers import redis_time
 from ..tasks import Task
 from ..worker.claims import Claim
 from ..worker.fetcher import Fetcher
-from ..worker.heartbeat import Heartbeat
 from ..worker.here import is_for_the_caller
 from ..worker.ledger import Ledger
 from ..worker.patience import Patience
 from ..worker.recurrer import Recurrer
 from ..worker.runner import Runner
-from ..worker.service import Duties
 from ..worker.telling import Telling
 from ..worker.unparker import Unparker
 
@@ -63,7 +61,8 @@ class BurstWorker:
     It is made of the parts of any other worker: calls are claimed, decoded, run, acked and retried, with middleware,
     by the same code. It takes one call at a time: from the most urgent queue that has one, of equally urgent ones from
     the first by name, in the order of the queue. All tasks run in its thread, or for ``async def`` ones in an event
-    loop there; timeouts and `pool` have no effect.
+    loop there; timeouts and `pool` have no effect. A lease that runs out while it works is of no consequence, for
+    nobody else is there to take what it was for.
 
     Args:
         app: whose calls it runs.
@@ -123,17 +122,12 @@ class BurstWorker:
     def _at_work(self, queues: list[str] | None) -> Iterator[Burst]:
         settings, before = self.app.settings, self.app.settings.execute_tasks
         settings.execute_tasks = True
-        burst, stopping = Burst(self.app, queues), threading.Event()
-        duties = Duties(Heartbeat(self.app, self.app.broker, lambda: [burst.ledger]))
-        beating = threading.Thread(target=_beat, args=(duties, stopping), name="rpqueue-test-heartbeat", daemon=True)
-        beating.start()
+        burst = Burst(self.app, queues)
         try:
             yield burst
         finally:
             settings.execute_tasks = before
             burst.end()
-            stopping.set()
-            beating.join()
 
 
 class Burst:
@@ -141,10 +135,9 @@ class Burst:
 
     def __init__(self, app: App, queues: list[str] | None) -> None:
         self.app, self.queues = app, queues
-        self.ledger = Ledger(capacity=8)
         self.visit = Visit(app)
         patience = Impatience(app.broker, threading.Event())
-        self.fetcher = Fetcher(app, self.visit, self.ledger, patience, 1)
+        self.fetcher = Fetcher(app, self.visit, Ledger(capacity=8), patience, 1)
         self.runner = Runner(app, self.fetcher, patience)
         self.runner.telling = Noting(self)
         self.ran: list[Ran] = []
@@ -265,11 +258,6 @@ class TurnedTime:
     def now(self) -> float:
         """Epoch seconds."""
         return time.monotonic() + self._drift
-
-
-def _beat(duties: Duties, stopping: threading.Event) -> None:
-    while not stopping.wait(duties.run_due()):
-        pass
 
 
 async def _at_once(function: Callable[..., Any], *args: Any) -> Any:

@@ -151,18 +151,19 @@ class AsUnittest(unittest.TestCase):
 
 
 PROGRAM = """
+import os, sys
 from rpqueue import App
 from rpqueue.testing import sandbox
 with sandbox(App()) as box:
     client = box.app.get_connection()
-    print(client.info("server")["process_id"], client.config_get("dir")["dir"])
-    if {forks}:
-        import os, sys
-        if not os.fork():
-            sys.exit()
-        os.wait()
+    directory = client.config_get("dir")["dir"]
+    print(client.info("server")["process_id"], directory, flush=True)
     box.app.task(lambda: None, name="job").execute()
-    print(len(box.worker.run()))
+    if {forks} and not os.fork():
+        sys.exit()  # leaves all blocks, as the parent will
+    elif {forks}:
+        os.wait()
+    print(os.path.isdir(directory), len(box.worker.run()))
 """
 
 
@@ -175,7 +176,7 @@ def test_the_server_of_a_process_ends_with_it_and_leaves_no_files(forks: bool) -
     assert done.returncode == 0, done.stderr
     told, ran = done.stdout.splitlines()
     pid, directory = told.split()
-    assert ran == "1"
+    assert ran == "True 1"
     assert not Path(directory).exists()
     assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
 

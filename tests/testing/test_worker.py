@@ -244,7 +244,7 @@ def test_signed_calls_run_and_their_results_are_read(box: Sandbox) -> None:
     box.assert_enqueued(count=0)
 
 
-def test_a_long_task_keeps_its_lease(box: Sandbox) -> None:
+def test_a_task_that_outlasts_its_lease_is_done_all_the_same(box: Sandbox) -> None:
     box.app.settings.worker_ttl = 0.3
     call = box.app.task(lambda: time.sleep(0.9), name="job", save_results=60).execute()
     assert [one.state for one in box.worker.run()] == ["done"]
