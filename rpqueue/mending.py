@@ -151,8 +151,11 @@ class Mending(Queues):
         exclude_queues: Iterable[str | bytes] | None = None,
         limit: int | None = None,
         last_execution_before: datetime | timedelta | float | None = None,
+        *,
+        graves: Iterable[State] = GRAVES,
+        is_data: bool = False,
     ) -> Flow[int]:
-        """What `purge_errored_tasks` says to Redis."""
+        """What `purge_errored_tasks` says to Redis; also about items, and about some of the *graves* alone."""
         most = _MANY if limit is None else row_count(limit, "limit", most=_MANY)
         wanted = None if queues is None else _names(queues, "queues")
         unwanted = _names(exclude_queues or (), "exclude_queues")
@@ -161,12 +164,12 @@ class Mending(Queues):
             before -= seconds(last_execution_before, "last_execution_before")
         elif last_execution_before is not None:
             before = min(instant(last_execution_before, "last_execution_before"), before)
-        known = yield from self.queues_of(is_data=False)
+        known = yield from self.queues_of(is_data)
         deleted = 0
         for keys in known:
             if keys.name in unwanted or (wanted is not None and keys.name not in wanted):
                 continue
-            for grave in GRAVES:
+            for grave in graves:
                 deleted += yield from _purge(keys, grave, most - deleted, before)
         return deleted
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import click
 
 from ..version import VERSION
@@ -11,10 +13,13 @@ from .dead import dead
 from .doctor import doctor
 from .extras import completion, demo
 from .failures import EXIT_CODES
+from .graves import purge, redrive
 from .health import health
-from .looking import page, status, task
+from .looking import ls, names, status
+from .mending import cancel, delete, reschedule, retry, run_now
 from .migrate import migrate
 from .queues import clear, priority
+from .task import task
 from .work import worker
 
 __all__ = ["main"]
@@ -31,5 +36,14 @@ def main() -> None:
     """
 
 
-for command in (worker, status, page, task, dead, clear, priority, doctor, migrate, acl, health, demo, completion):
+for command in (
+    *(worker, status, ls, names, task, retry, redrive, delete, purge, cancel, reschedule, run_now),
+    *(clear, priority, doctor, migrate, acl, health, demo, completion),
+):
     main.add_command(command)
+
+# As it was said before.
+page = copy(ls)
+page.hidden = True
+main.add_command(page, "page")
+main.add_command(dead)

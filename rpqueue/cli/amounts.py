@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _BYTES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -48,6 +48,6 @@ class WholeAmount(Amount):
 
 
 #: Seconds.
-DURATION = Amount("duration", _SECONDS, "90, 90s, 15m, 2h or 1d")
+DURATION = Amount("duration", _SECONDS, "90, 90s, 15m, 2h, 1d or 12w")
 #: Bytes.
 SIZE = WholeAmount("size", _BYTES, "500M, 2G or 1048576")

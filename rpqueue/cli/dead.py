@@ -1,8 +1,8 @@
-"""``rpqueue dead``: what was given up. Look at it, run it again, or delete it."""
+"""``rpqueue dead``: how ``ls``, ``retry``, ``redrive``, ``delete`` and ``purge`` were said before. It still works."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
@@ -12,18 +12,20 @@ from ..keys import QueueKeys
 from ..protocol import moves, views
 from ..protocol.operation import Operation
 from ..states import State
+from . import graves
 from .connection import connection_of, connection_options
 from .failures import EXIT_CODES, Command, Failure
-from .looking import complete_queue, data_option, is_known, json_option, show_messages
+from .looking import check_known, complete_queue, data_option, json_option, show_messages
+from .mending import yes_option
 from .output import as_json, say
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group("dead")
+@click.group("dead", hidden=True)
 def dead() -> None:
     """
-    Messages that were given up: look at them, run them again, or delete them.
+    Messages that were given up. This is how it was said before; see rpqueue ls, retry, redrive, delete and purge.
 
     Dead ones used up their deliveries and asked to be kept. --lost ones may be run at most once, and their worker died.
     --failed ones used up their deliveries and did not ask; of these the newest are kept.
@@ -63,10 +65,11 @@ def which_options(function: F) -> F:
 def ls(
     ctx: click.Context, queue: str | None, grave: str | None, limit: int, skip: int, is_data: bool, wants_json: bool
 ) -> None:
-    """Show them, of QUEUE or of all queues, oldest first."""
+    """Show them, of QUEUE or of all queues, oldest first over all of them."""
     look = connection_of(ctx).inspect()
     place = State(grave or "dead")
-    _check(look, queue, is_data)
+    if queue is not None and queue != look.app.settings.deadletter_queue:
+        check_known(look, queue, is_data)
     found = look.buried(place, queue, limit, skip, is_data)
     if wants_json:
         as_json({"state": place.value, "messages": found})
@@ -93,21 +96,24 @@ def redrive(
     wants_json: bool,
 ) -> None:
     """Put them back into their queues as if they were new: these IDs, those of one --queue, or --all."""
-    look = connection_of(ctx).inspect()
     place = State(grave or "dead")
+    if not _are_ids(ids, queue, takes_all):
+        said = {"queue": queue, "takes_all": takes_all, "state": place.value, "is_data": is_data}
+        ctx.invoke(graves.redrive, **said, wants_json=wants_json)
+        return
+    look = connection_of(ctx).inspect()
     index = () if is_data else look.app.index
 
-    def move(keys: QueueKeys, some: list[str], limit: int) -> Operation[list[str]]:
-        return moves.redrive(keys, index, place, some, limit)
+    def move(keys: QueueKeys, one: str) -> Operation[list[str]]:
+        return moves.redrive(keys, index, place, [one])
 
-    moved = _move(look, move, place, ids, queue, takes_all, is_data)
-    _end(moved, ids, place, "redriven", "put back", wants_json)
+    _move(look, ids, place, is_data, move, wants_json, "redriven", "put back")
 
 
 @dead.command("purge", cls=Command, epilog=EXIT_CODES)
 @which_options
 @grave_options
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @data_option
 @json_option
 @connection_options(hidden=True)
@@ -123,74 +129,49 @@ def purge(
     wants_json: bool,
 ) -> None:
     """Delete them for good: these IDs, those of one --queue, or --all."""
-    look = connection_of(ctx).inspect()
     place = State(grave or "dead")
-    _check_which(ids, queue, takes_all)
-    _check(look, queue, is_data)
+    if not _are_ids(ids, queue, takes_all):
+        queues = () if queue is None else (queue,)
+        said = {"queues": queues, "takes_all": takes_all, "state": place.value, "yes": yes, "is_data": is_data}
+        ctx.invoke(graves.purge, **said, wants_json=wants_json)
+        return
+    look = connection_of(ctx).inspect()
     if not yes:
-        what = f"{len(ids)}" if ids else "all"
-        where = f" of queue {queue!r}" if queue else ""
         kind = "items" if is_data else "tasks"
-        click.confirm(f"Delete {what} {place.value} {kind}{where} for good?", abort=True, err=True)
+        click.confirm(f"Delete {len(ids)} {place.value} {kind} for good?", abort=True, err=True)
 
-    def move(keys: QueueKeys, some: list[str], limit: int) -> Operation[list[str]]:
-        return views.purge(keys, place, some, limit)
+    def move(keys: QueueKeys, one: str) -> Operation[list[str]]:
+        return views.purge(keys, place, [one])
 
-    moved = _move(look, move, place, ids, queue, takes_all, is_data)
-    _end(moved, ids, place, "purged", "deleted", wants_json)
+    _move(look, ids, place, is_data, move, wants_json, "purged", "deleted")
 
 
-def _check_which(ids: tuple[str, ...], queue: str | None, takes_all: bool) -> None:
+def _are_ids(ids: tuple[str, ...], queue: str | None, takes_all: bool) -> bool:
     if bool(ids) + (queue is not None) + takes_all != 1:
         raise click.UsageError("expected one of: ids, --queue, --all")
-
-
-def _check(look: Inspection, queue: str | None, is_data: bool) -> None:
-    if queue is not None and queue != look.app.settings.deadletter_queue and not is_known(look, queue, is_data):
-        raise Failure(f"no {'data' if is_data else 'task'} queue is named {queue!r}")
+    return bool(ids)
 
 
 def _move(
     look: Inspection,
-    move: Callable[[QueueKeys, list[str], int], Operation[list[str]]],
-    place: State,
     ids: tuple[str, ...],
-    queue: str | None,
-    takes_all: bool,
+    place: State,
     is_data: bool,
-) -> list[str]:
-    """Move what was asked for; returns the ids of what was moved."""
-    _check_which(ids, queue, takes_all)
-    _check(look, queue, is_data)
-    app = look.app
-    queues: list[QueueKeys] = app.broker.run(app.queues_of(is_data))
-    if queue is not None and queue != app.settings.deadletter_queue:
-        queues = [keys for keys in queues if keys.name == queue]
-    moved: list[str] = []
-    if ids:
-        for message_id in ids:
-            for keys in app.broker.run(views.finding(queues, message_id, app.queues_per_call)):
-                one = app.broker.execute(move(keys, [message_id], 1))
-                moved += one
-        return moved
-    sizes = app.broker.run(views.sizing(queues, app.queues_per_call))
-    for keys, size in zip(queues, sizes, strict=True):
-        for batch in _batches(getattr(size, place.value)):
-            some = app.broker.execute(move(keys, [], batch))
-            moved += some
-    return moved
-
-
-def _batches(count: int) -> Iterator[int]:
-    """As many as there were when we came: what is buried meanwhile is not run after."""
-    for at in range(0, count, views.BATCH):
-        yield min(views.BATCH, count - at)
-
-
-def _end(moved: list[str], ids: tuple[str, ...], place: State, key: str, word: str, wants_json: bool) -> None:
+    move: Callable[[QueueKeys, str], Operation[list[str]]],
+    wants_json: bool,
+    key: str,
+    word: str,
+) -> None:
+    """Move each of them that is in that place, and tell which are not."""
+    app, moved = look.app, list[str]()
+    queues = app.broker.run(app.queues_of(is_data))
+    for message_id in ids:
+        for keys in app.broker.run(views.finding(queues, message_id, app.queues_per_call)):
+            one = app.broker.execute(move(keys, message_id))
+            moved += one
     missing = [message_id for message_id in ids if message_id not in moved]
     if wants_json:
-        as_json({"state": place.value, key: moved if ids else len(moved), "missing": missing})
+        as_json({"state": place.value, key: moved, "missing": missing})
     else:
         say(f"{len(moved):,} {place.value} {'message' if len(moved) == 1 else 'messages'} {word}.")
     if missing:

@@ -1,18 +1,21 @@
-"""``rpqueue status``, ``page`` and ``task``: what there is."""
+"""``rpqueue status``, ``ls`` and ``names``: what there is."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 
-from ..inspection import PLACES, Inspection, MessageView, QueueView, WorkerView
+from ..inspection import Inspection, MessageView, QueueView, WorkerView
+from ..seen import STATE_WORDS
 from ..states import GRAVES, State
 from .connection import connection_of, connection_options
 from .failures import EXIT_CODES, Command, Failure
 from .output import age, as_json, instant, say, short, table
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "wants_json", is_flag=True, help="Print JSON.")
 data_option = click.option("--data", "is_data", is_flag=True, help="Of data queues, not of task queues.")
@@ -30,6 +33,11 @@ def complete_queue(ctx: click.Context, parameter: click.Parameter, incomplete: s
         return [name for name in rpqueue.known_queues() if name.startswith(incomplete)]
     except Exception:  # a completion that fails must not write into the user's prompt
         return []
+
+
+queue_option = click.option(
+    "--queue", default=None, help="Its queue; without, all are looked into.", shell_complete=complete_queue
+)
 
 
 @click.command("status", cls=Command, epilog=EXIT_CODES)
@@ -104,37 +112,85 @@ def _show_workers(workers: list[WorkerView]) -> None:
     )
 
 
-@click.command("page", cls=Command, epilog=EXIT_CODES)
-@click.argument("queue", shell_complete=complete_queue)
-@click.option(
-    "--state",
-    type=click.Choice([place.value for place in PLACES]),
-    default="ready",
-    show_default=True,
-    help="Which messages to show.",
-)
+def state_option(words: Sequence[str], default: str) -> Callable[[F], F]:
+    """--state, one of *words*."""
+    text = "Which messages; error: dead, lost and failed ones."
+    return click.option("--state", type=click.Choice(words), default=default, show_default=True, help=text)
+
+
+@click.command("ls", cls=Command, epilog=EXIT_CODES)
+@click.argument("queue", required=False, shell_complete=complete_queue)
+@state_option(STATE_WORDS, "ready")
+@click.option("--name", default=None, help="Only calls of the task with this name.")
+@click.option("--error", default=None, help="Only those whose last failure has this text, or that were buried for it.")
+@click.option("--newest", is_flag=True, help="The last ones first.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Most messages to show.")
 @click.option("--after", default=None, help="Go on where another page ended: what that said.")
 @data_option
 @json_option
 @connection_options(hidden=True)
 @click.pass_context
-def page(
-    ctx: click.Context, queue: str, state: str, limit: int, after: str | None, is_data: bool, wants_json: bool
+def ls(
+    ctx: click.Context,
+    queue: str | None,
+    state: str,
+    name: str | None,
+    error: str | None,
+    newest: bool,
+    limit: int,
+    after: str | None,
+    is_data: bool,
+    wants_json: bool,
 ) -> None:
-    """Show the messages of QUEUE that are in one state, a page of them."""
+    """
+    Show the messages that are in one state, of QUEUE or of all queues, a page of them.
+
+    With --name or --error, 10,000 messages are looked at for one page: it may be short, and say where to go on.
+    """
     look = connection_of(ctx).inspect()
     if queue == look.app.settings.deadletter_queue:
-        raise Failure(f"{queue!r} is the view over all dead messages; use: rpqueue dead ls")
-    found = look.page(queue, state, after, limit, is_data)
-    if not found.messages and not is_known(look, queue, is_data):
-        raise Failure(f"no {'data' if is_data else 'task'} queue is named {queue!r}")
+        raise Failure(f"{queue!r} is the view over all dead messages; use: rpqueue ls --state dead")
+    found = look.page(queue, state, after, limit, is_data, newest=newest, name=name, error=error)
+    if not found.messages and queue is not None:
+        check_known(look, queue, is_data)
     if wants_json:
         as_json(found)
         return
-    show_messages(f"{queue}, {state}", found.messages, with_queue=False)
+    kind = "items" if is_data else "tasks"
+    title = f"{queue}, {state}" if queue is not None else f"{state.capitalize()} {kind}"
+    show_messages(title, found.messages, with_queue=queue is None)
     if found.after is not None:
         say(f"More: --after {found.after!r}")
+
+
+@click.command("names", cls=Command, epilog=EXIT_CODES)
+@click.argument("queue", required=False, shell_complete=complete_queue)
+@state_option(STATE_WORDS, "ready")
+@click.option("--newest", is_flag=True, help="Look at the last messages of each queue first.")
+@click.option(
+    "--limit", default=10_000, show_default=True, type=click.IntRange(1, 10_000_000), help="Most messages to look at."
+)
+@json_option
+@connection_options(hidden=True)
+@click.pass_context
+def names(ctx: click.Context, queue: str | None, state: str, newest: bool, limit: int, wants_json: bool) -> None:
+    """Count the messages of each task, in one state, of QUEUE or of all queues: the first --limit of them in order."""
+    look = connection_of(ctx).inspect()
+    found = look.names(queue, state, limit, newest=newest)
+    if not found.looked and queue is not None:
+        check_known(look, queue, is_data=False)
+    if wants_json:
+        as_json(found)
+        return
+    looked = f"all {found.looked:,}" if found.is_all else f"{found.looked:,} of {found.total:,}"
+    rows = [[name or "<undecodable>", f"{count:,}"] for name, count in found.names.items()]
+    table(f"Tasks of {looked} {state} messages", ["task", "messages"], rows)
+
+
+def check_known(look: Inspection, queue: str, is_data: bool) -> None:
+    """End the command when there is no such queue."""
+    if not is_known(look, queue, is_data):
+        raise Failure(f"no {'data' if is_data else 'task'} queue is named {queue!r}")
 
 
 def is_known(look: Inspection, queue: str, is_data: bool) -> bool:
@@ -178,63 +234,6 @@ def show_messages(title: str, rows: list[MessageView], *, with_queue: bool) -> N
 def _error(row: MessageView) -> str:
     error = row.error or {}
     return ": ".join(str(error[key]) for key in ("exception", "message") if error.get(key))
-
-
-@click.group("task")
-def task() -> None:
-    """Show or cancel one message, by its id."""
-
-
-queue_option = click.option(
-    "--queue", default=None, help="Its queue; without, all are looked into.", shell_complete=complete_queue
-)
-
-
-@task.command("show", cls=Command, epilog=EXIT_CODES)
-@click.argument("message_id", metavar="ID")
-@queue_option
-@json_option
-@connection_options(hidden=True)
-@click.pass_context
-def show(ctx: click.Context, message_id: str, queue: str | None, wants_json: bool) -> None:
-    """Show where the message is, what is in it, and what happened to it."""
-    found = find(connection_of(ctx).inspect(), message_id, queue)
-    if wants_json:
-        as_json(found)
-        return
-    values: dict[str, Any] = dataclasses.asdict(found)
-    values["at"], values["available_at"] = instant(found.at), instant(found.available_at)
-    trace = (values["error"] or {}).pop("traceback", None)
-    skipped = {"id", "item"} if found.kind == "tasks" else {"id", "name", "args", "kwargs"}
-    rows = []
-    for name, value in values.items():
-        if name not in skipped and value not in (None, ""):
-            rows.append([name, short(value, 200) if isinstance(value, (list, dict)) or name == "item" else value])
-    table(f"Message {found.id}", ["field", "value"], rows)
-    if trace:
-        say(trace)
-
-
-@task.command("cancel", cls=Command, epilog=EXIT_CODES)
-@click.argument("message_id", metavar="ID")
-@queue_option
-@json_option
-@connection_options(hidden=True)
-@click.pass_context
-def cancel(ctx: click.Context, message_id: str, queue: str | None, wants_json: bool) -> None:
-    """Take a task away that has not started. Fails when it runs, or has ended."""
-    look = connection_of(ctx).inspect()
-    found = find(look, message_id, queue)
-    if found.kind == "data":
-        raise Failure(f"{message_id} is an item of data queue {found.queue!r}; only tasks can be cancelled")
-    answer = look.app.delete_item(found.queue, message_id) if found.state is not State.CANCELLED else True
-    if wants_json:
-        as_json({"id": message_id, "queue": found.queue, "cancelled": answer is True, "was": found.status})
-    if answer is not True:
-        after = "it had ended; its saved result is deleted now" if answer == -1 else f"it is {found.status}"
-        raise Failure(f"{message_id} was not cancelled: {after}")
-    if not wants_json:
-        say(f"{message_id} is cancelled.")
 
 
 def find(look: Inspection, message_id: str, queue: str | None) -> MessageView:

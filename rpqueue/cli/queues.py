@@ -25,12 +25,12 @@ def clear(ctx: click.Context, queue: str, delete: bool, yes: bool, is_data: bool
     """
     Delete the messages of QUEUE that wait, run or are parked.
 
-    What was given up stays: see dead purge. Nothing comes of the end of tasks that were running.
+    What was given up stays: see purge. Nothing comes of the end of tasks that were running.
     """
     look = connection_of(ctx).inspect()
     kind = "data" if is_data else "tasks"
     if queue == look.app.settings.deadletter_queue:
-        raise Failure(f"{queue!r} is the view over all dead messages; use: rpqueue dead purge --all")
+        raise Failure(f"{queue!r} is the view over all dead messages; use: rpqueue purge --state dead --all")
     rows = [row for row in look.queues() if row.kind == kind]
     row = next((row for row in rows if row.name == queue), None)
     if row is None:

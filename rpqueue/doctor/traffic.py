@@ -153,7 +153,7 @@ def _parked(parked: dict[str, int]) -> Iterator[Finding]:
             "queues.parked",
             f"no worker knows these tasks: {some(shown)}",
             "workers that know every task that is called",
-            "deploy workers that declare them, or rpqueue task cancel them; they go on by themselves then",
+            "deploy workers that declare them, or rpqueue cancel them; they go on by themselves then",
         )
 
 
@@ -164,12 +164,12 @@ def _graves(queues: Sequence[QueueView]) -> Iterator[Finding]:
             "queues.lost",
             f"{lost:,} calls that may run once only were with a worker that died",
             "",
-            "look whether they ran: rpqueue dead ls --lost; then rpqueue dead redrive --lost, or purge --lost",
+            "look whether they ran: rpqueue ls --state lost; then rpqueue retry or redrive --state lost, or delete",
         )
     if dead:
         yield note(
             "queues.dead",
             f"{dead:,} messages were given up",
             "",
-            "rpqueue dead ls; then rpqueue dead redrive, or purge",
+            "rpqueue ls --state dead; then rpqueue retry or redrive, or delete or purge",
         )
