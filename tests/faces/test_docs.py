@@ -32,7 +32,9 @@ from rpqueue.settings import Settings
 from tests.servers import Server
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "docs" / "quickstart.rst", *(ROOT / "docs" / "guide").glob("*.rst")])
+PAGES = sorted(
+    [ROOT / "docs" / "quickstart.rst", *(ROOT / "docs").glob("guide/*.rst"), *(ROOT / "docs").glob("coming-from/*.rst")]
+)
 
 BLOCK = re.compile(r"^(?P<indent> *)\.\. code-block:: python$")
 WORKER = re.compile(r"^\.\. worker (?P<order>starts|stops)$")
