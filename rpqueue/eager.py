@@ -2,8 +2,8 @@
 Eager calls: with ALWAYS_EAGER a call runs when it is made, in the thread that makes it, without Redis.
 
 It goes the way of any other: it is checked, encoded, signed, decoded, and run with middleware and retries. What differs
-is that retries wait for nothing, and that nobody stops a run that takes too long. Calls with a delay are enqueued as
-ever.
+is that retries wait for nothing, and that nobody stops a plain task that takes too long. Calls with a delay are
+enqueued as ever.
 """
 
 from __future__ import annotations

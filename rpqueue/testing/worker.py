@@ -61,8 +61,8 @@ class BurstWorker:
     It is made of the parts of any other worker: calls are claimed, decoded, run, acked and retried, with middleware,
     by the same code. It takes one call at a time: from the most urgent queue that has one, of equally urgent ones from
     the first by name, in the order of the queue. All tasks run in its thread, or for ``async def`` ones in an event
-    loop there; timeouts and `pool` have no effect. A lease that runs out while it works is of no consequence, for
-    nobody else is there to take what it was for.
+    loop there; `pool` has no effect, nor has the `hard_timeout` of a plain task. A lease that runs out while it works
+    is of no consequence, for nobody else is there to take what it was for.
 
     Args:
         app: whose calls it runs.

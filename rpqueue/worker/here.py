@@ -110,11 +110,26 @@ async def complete_async(task: Task[..., Any], keys: QueueKeys, message_id: str,
     settings = task.app.settings
 
     async def one_run(claim: HeldHere) -> Ending:
-        ending = await perform_async(task, claim, settings) if task.is_async else perform(task, claim, settings)
+        ending = await _awaited(task, claim) if task.is_async else perform(task, claim, settings)
         return _unless_interrupted(ending)
 
     with contextlib.closing(_running(task, keys, message_id, message)) as steps:
         return await run_async(steps, one_run)
+
+
+async def _awaited(task: Task[..., Any], claim: HeldHere) -> Ending:
+    """What comes of a run in an asyncio Task of its own, since its limits, and it itself, may cancel that."""
+    settings, started_at = task.app.settings, time.time()
+    own = asyncio.ensure_future(perform_async(task, claim, settings))
+    try:
+        await asyncio.wait([own])
+    except asyncio.CancelledError:
+        own.cancel()
+        await asyncio.wait([own])
+        raise
+    if own.cancelled():
+        return failed(task, claim, settings, asyncio.CancelledError(), started_at)
+    return own.result()
 
 
 def is_for_the_caller(error: BaseException) -> bool:

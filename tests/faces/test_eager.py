@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -20,8 +21,10 @@ from rpqueue.errors import (
     RedisUnavailable,
     RefusedInput,
     RetryException,
+    SoftTimeout,
     TaskCancelled,
     TaskFailed,
+    TaskTimeout,
     UnknownTask,
     UnserializableValue,
 )
@@ -406,7 +409,63 @@ def test_an_async_task_that_cancels_itself_has_failed(eager: App) -> None:
     async def cancels() -> None:
         raise asyncio.CancelledError
 
-    assert eager.task(cancels, name="job").execute().executions[0]["exception"] == "CancelledError"
+    task = eager.task(cancels, name="job")
+    assert task.execute().executions[0]["exception"] == "CancelledError"
+    awaited = asyncio.run(aio.of(eager).execute(task))
+    assert awaited.sync.executions[0]["exception"] == "CancelledError"
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_a_soft_timeout_is_raised_inside(eager: App, is_async: bool) -> None:
+    async def awaits() -> None:
+        await asyncio.sleep(60)
+
+    def works() -> None:
+        ends_at = time.monotonic() + 60
+        while time.monotonic() < ends_at:
+            pass
+
+    call = eager.task(awaits if is_async else works, name="job", soft_timeout=0.1).execute()
+    assert isinstance(call.error, SoftTimeout)
+
+
+def test_a_coroutine_is_stopped_by_its_hard_timeout_and_its_caller_is_not(eager: App) -> None:
+    async def awaits() -> None:
+        await asyncio.sleep(60)
+
+    task = eager.task(awaits, name="job", hard_timeout=0.1)
+
+    async def calls() -> Any:
+        call = await aio.of(eager).execute(task)
+        await asyncio.wait_for(asyncio.sleep(0), 20)
+        return call.sync, getattr(asyncio.current_task(), "cancelling", int)()
+
+    (awaited, cancelling), made = asyncio.run(calls()), task.execute()
+    assert [type(call.error) for call in (awaited, made)] == [TaskTimeout, TaskTimeout]
+    assert cancelling == 0
+
+
+def test_who_cancels_an_awaited_call_cancels_the_task(eager: App, log: list[Any]) -> None:
+    begun = asyncio.Event()
+
+    async def awaits() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            log.append("cleaned up")
+
+    task = eager.task(awaits, name="job", retry=True)
+
+    async def cancels() -> None:
+        call = asyncio.ensure_future(aio.of(eager).execute(task))
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(cancels())
+    assert log == ["cleaned up"]
 
 
 # Inside of a run.
