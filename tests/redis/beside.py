@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from rpqueue.broker import Broker
 from rpqueue.keys import Keys, QueueKeys
-from rpqueue.protocol import moves
+from rpqueue.protocol import moves, runs
 from rpqueue.protocol.cycle import Round
 from tests.redis.model import GRAVES, NEVER, PAST, After, Instants, Model, is_past
 
@@ -140,6 +140,10 @@ class EngineBesideModel(RuleBasedStateMachine):
     def ask(self, model: Model) -> None:
         """What users are told of each message."""
         ids = sorted({*model.messages, *model.outcomes, *model.tokens})
+        keys = self.queue(model.name)
+        for kind, id in model.notes:
+            note = self.broker.execute(runs.noted(keys, getattr(keys, kind)(id), id))
+            assert note.decode() == model.noted(kind, id)
         for told in self.broker.execute(moves.whereabouts(self.queue(model.name), ids)):
             message, outcome = model.messages.get(told.id), model.outcomes.get(told.id, b"")
             reason, error = model.errors.get(told.id, ("", ""))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from rpqueue.messages import VERSION
@@ -43,6 +43,7 @@ class Message:
     lease: int
     attempts: int
     use_dead: bool
+    recover: bool = False
     fence: int = 1
     failures: int = 0
     crashes: int = 0
@@ -77,6 +78,10 @@ class Model:
     failed: Instants = field(default_factory=dict)
     errors: dict[str, tuple[str, str]] = field(default_factory=dict)  #: reason, and records as JSON
     outcomes: dict[str, bytes] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)  #: id -> instant of the message whose run was asked to stop
+    notes: dict[tuple[str, str], tuple[int, str]] = field(
+        default_factory=dict
+    )  #: kind and id -> that instant, and text
     stats: Counter[str] = field(default_factory=Counter)
     tokens: dict[str, int] = field(default_factory=dict)  #: id -> the last that was handed out, also of ids long gone
 
@@ -118,9 +123,7 @@ class Model:
             if grave is not None:
                 del grave[id]
                 self.errors.pop(id, None)
-            self.messages[id] = Message(
-                new.available_at, new.tail, body, new.lease, new.attempts, new.use_dead, fence, is_counted=chosen
-            )
+            self.messages[id] = replace(new, body=body, fence=fence, is_counted=chosen)
             if delay:
                 self.scheduled[id] = new.available_at + fresh / 4096
             else:
@@ -152,19 +155,21 @@ class Model:
     def reap(self, limit: int, keep: int) -> int:
         expired = come(self.leased)[:limit]
         for id in expired:
-            self.messages[id].failures += 1
+            message = self.messages[id]
+            message.crashes += message.recover
+            message.failures += not message.recover
             self.end_lease(id, "expired", keep)
         self.stats["expired"] += len(expired)
         return len(expired)
 
-    def claim(self, wanted: int, now: int) -> list[tuple[str, int, bytes, int]]:
+    def claim(self, wanted: int, now: int) -> list[tuple[str, int, bytes, int, int]]:
         claimed = []
         for id in self.ready[:wanted]:
             message = self.messages[id]
             assert message.fence > self.tokens.get(id, 0), "a token came twice"
             self.tokens[id] = message.fence
             self.leased[id] = now + min(message.lease or HOUR, HOUR)
-            claimed.append((id, message.fence, message.stored, message.tries))
+            claimed.append((id, message.fence, message.stored, message.failures, message.crashes))
         del self.ready[:wanted]
         self.stats["claimed"] += len(claimed)
         return claimed
@@ -174,25 +179,35 @@ class Model:
         for id, token, deadline in leases:
             if self.holds(id, token):
                 held.append(id)
-                self.leased[id] = deadline if 0 < deadline < now + HOUR else After(HOUR)
+                present = self.leased[id]
+                latest = deadline if isinstance(present, After) else max(deadline, present)
+                self.leased[id] = latest if 0 < deadline < now + HOUR else After(HOUR)
         return held
 
-    def fail(self, lease: Lease, reason: str, error: str, delay: int, keep: int) -> str:
+    def fail(self, lease: Lease, reason: str, error: str, delay: int, keep: int, again: str, outcome: bytes) -> str:
         id, token = lease
         if not self.holds(id, token):
             self.stats["stale"] += 1
             return "stale"
+        self.stats["cancelled" if again == "cancel" else "errors"] += 1
+        if again in ("drop", "cancel"):
+            del self.leased[id]
+            self.forget(id)
+            if outcome:
+                self.outcomes[id] = outcome
+            return "dropped" if again == "drop" else "cancelled"
         self.errors[id] = (reason, self.recorded(id, error))
         self.messages[id].failures += 1
-        self.stats["errors"] += 1
-        return self.end_lease(id, reason, keep, delay)
+        return self.end_lease(id, reason, keep, delay, verdict=again)
 
     def recorded(self, id: str, error: str) -> str:
         """Records of failures, newest first, ten at most; a failure without one leaves those of before."""
         _, before = self.errors.get(id, ("", ""))
         return "\n".join([one for one in (error, *before.split("\n")) if one][:10])
 
-    def release(self, leases: Sequence[tuple[str, int | str, str]], delay: int, keep: int) -> dict[str, str]:
+    def release(
+        self, leases: Sequence[tuple[str, int | str, str]], delay: int, keep: int, error: str = ""
+    ) -> dict[str, str]:
         went = {}
         for id, token, reason in reversed(leases):
             if self.holds(id, token):
@@ -200,11 +215,15 @@ class Model:
                 message.crashes += reason == "crashed"
                 message.interruptions += reason == "interrupted"
                 self.stats["crashed"] += reason == "crashed"
+                if reason == "crashed" and error:
+                    self.errors[id] = (reason, self.recorded(id, error))
                 later = delay if reason == "interrupted" else 0
                 went[id] = self.end_lease(id, reason, keep, later, at_head=True)
         return dict(reversed(went.items()))
 
-    def end_lease(self, id: str, reason: str, keep: int, delay: int = 0, at_head: bool = False) -> str:
+    def end_lease(
+        self, id: str, reason: str, keep: int, delay: int = 0, at_head: bool = False, verdict: str = "auto"
+    ) -> str:
         """A lease ended without an ack, which one of the counters knows."""
         message = self.messages[id]
         del self.leased[id]
@@ -213,12 +232,14 @@ class Model:
         given_up = "dead" if message.use_dead else "failed"
         if reason == "undecodable":
             return self.bury(id, "dead", reason, keep)
-        if reason != "unstarted":
+        if verdict == "stop":
+            return self.bury(id, given_up, reason, keep)
+        if reason != "unstarted" and verdict != "retry":
             if not message.lease:
                 return self.bury(id, given_up if reason == "failed" else "lost", reason, keep)
             if message.crashes >= POISON:
                 return self.bury(id, "dead", "poison", keep)
-            if message.tries >= message.attempts:
+            if message.tries - message.crashes * message.recover >= message.attempts:
                 return self.bury(id, given_up, reason, keep)
         if delay:
             self.scheduled[id] = After(delay)
@@ -238,6 +259,25 @@ class Model:
                 del self.failed[id]
                 self.forget(id)
         return grave
+
+    def standing(self, id: str, token: int | str) -> str:
+        """What a worker hears that asks whether a run is to stop."""
+        if not self.holds(id, token):
+            return "lost"
+        return "cancelled" if self.asked.get(id) == self.messages[id].available_at else "held"
+
+    def note(self, kind: str, id: str, token: int | str, text: str) -> bool:
+        if not self.holds(id, token):
+            return False
+        self.notes.pop((kind, id), None)
+        if text:
+            self.notes[kind, id] = self.messages[id].available_at, text
+        return True
+
+    def noted(self, kind: str, id: str) -> str:
+        """A note of the message; of one that is gone, its last."""
+        at, text = self.notes.get((kind, id), (0, ""))
+        return text if id not in self.messages or self.messages[id].available_at == at else ""
 
     def forget(self, id: str) -> None:
         del self.messages[id]
@@ -259,7 +299,7 @@ class Model:
         self.ready[:0] = moved
         return len(moved)
 
-    def cancel(self, id: str, keeps: bool) -> int:
+    def cancel(self, id: str, keeps: bool, running: bool) -> int:
         place = self.place(id)
         if place in ("ready", "scheduled", "parked"):
             if place == "ready":
@@ -270,7 +310,11 @@ class Model:
             if keeps:
                 self.outcomes[id] = CANCELLED
             self.stats["cancelled"] += 1
+            self.notes.pop(("checkpoint", id), None)
             return 1
+        if running and place == "leased":
+            self.asked[id] = self.messages[id].available_at
+            return 2
         if place is not None or id not in self.outcomes:
             return 0
         if self.outcomes[id] == CANCELLED:

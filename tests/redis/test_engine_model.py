@@ -17,7 +17,7 @@ from rpqueue.addresses import Endpoint
 from rpqueue.broker import Broker
 from rpqueue.errors import IdTaken
 from rpqueue.messages import Flags, header_tail
-from rpqueue.protocol import moves
+from rpqueue.protocol import moves, runs
 from rpqueue.protocol.cycle import Ack, Round, cycle
 from rpqueue.protocol.moves import Rules
 from rpqueue.protocol.operation import Operation, Stamp
@@ -38,6 +38,11 @@ WORKERS = st.sampled_from([b"w1", b"w2"])
 KEEP = st.sampled_from([100, 1, 0])
 LIMITS = st.sampled_from([100, 1, 2])
 DELAYS = st.sampled_from([0, HOUR])
+NOTES = st.sampled_from(["progress", "checkpoint"])
+#: What the worker decided after a failure; as the attempts say more often than anything else.
+AGAIN = st.sampled_from(["auto", "auto", "retry", "retry", "stop", "drop", "cancel", "undecodable"])
+ERRORS = st.sampled_from(["", '{"text":"a|b"}', '{"n":2}'])
+OUTCOMES = st.sampled_from([b"", b'{"state":"failed"}', b'{"state":"cancelled"}'])
 PRIORITIES = st.sampled_from([1.0, 2.5, NEVER])
 
 
@@ -58,10 +63,10 @@ class Call(NamedTuple):
     expect: Callable[[Any], bool]  #: moves the model and compares the answer; says whether Redis remembers it
 
 
-def rows(answer: Round) -> list[tuple[str, bytes, int, bytes, int]]:
-    """What a round claimed: queue, id, token, message, tries."""
+def rows(answer: Round) -> list[tuple[str, bytes, int, bytes, int, int]]:
+    """What a round claimed: queue, id, token, message, failures and crashes before."""
     return [
-        (some.keys.name, message_id, past.token, message, past.failures + past.crashes)
+        (some.keys.name, message_id, past.token, message, past.failures, past.crashes)
         for some in answer.claimed
         for message_id, message, past in some.rows()
     ]
@@ -122,7 +127,7 @@ class Engine(EngineBesideModel):
     def begin(self, priorities: list[float], data: st.DataObject) -> None:
         for name, priority in zip(NAMES, priorities, strict=True):
             self.prioritise(name, priority)
-            self.enqueue(b"w1", name, [b"|"] * 3, 0, 1800, 3, True, None)
+            self.enqueue(b"w1", name, [b"|"] * 3, 0, 1800, 3, True, None, recover=name == NAMES[0])
             self.enqueue(b"w2", name, [b"0", b"1"], 0, 0, 1, False, None)
         self.redis_holds_what_the_model_holds()
         # Hypothesis leaves whole rules out of an example; with these there is always something to do for the others.
@@ -142,6 +147,7 @@ class Engine(EngineBesideModel):
         lease=LEASES,
         attempts=st.integers(1, 4),
         use_dead=st.booleans(),
+        recover=st.booleans(),
         chosen=st.none() | st.lists(CHOSEN, min_size=3, max_size=3),
     )
     def enqueue(
@@ -154,8 +160,10 @@ class Engine(EngineBesideModel):
         attempts: int,
         use_dead: bool,
         chosen: list[str] | None,
+        recover: bool = False,
     ) -> None:
-        model, keys, flags = self.models[name], self.queue(name), Flags.USE_DEAD if use_dead else Flags(0)
+        model, keys, recover = self.models[name], self.queue(name), recover and lease > 0
+        flags = Flags(Flags.USE_DEAD * use_dead + Flags.RECOVER * recover)
         ids = chosen or [f"g{next(self.ids)}" for _ in bodies]
         messages = list(zip(ids, bodies, strict=False))
         tail = header_tail(lease, attempts, flags)
@@ -166,7 +174,10 @@ class Engine(EngineBesideModel):
                 return False
             available_at = round(answer * 1000) + delay
             model.enqueue(
-                messages, Message(available_at, tail, b"", lease * 1000, attempts, use_dead), delay, bool(chosen)
+                messages,
+                Message(available_at, tail, b"", lease * 1000, attempts, use_dead, recover),
+                delay,
+                bool(chosen),
             )
             self.priorities.setdefault(name, NEVER)
             return True
@@ -197,7 +208,7 @@ class Engine(EngineBesideModel):
             stale, claimed = go_round(models, acks, wanted, limit, keep, round(answer.now * 1000), index, yields)
             assert sorted((keys.name, id) for keys, id in answer.stale) == sorted(stale)
             assert rows(answer) == claimed
-            for name, id, token, _, _ in claimed:
+            for name, id, token, *_ in claimed:
                 lease = self.models[name].messages[id.decode()].lease
                 self.hands.append(Hand(name, id.decode(), token, lease and round(answer.now * 1000) + lease))
             self.round = answer, names
@@ -252,39 +263,53 @@ class Engine(EngineBesideModel):
     @rule(
         worker=WORKERS,
         delay=DELAYS,
-        reason=st.sampled_from(["failed", "failed", "undecodable"]),
-        error=st.sampled_from(["", '{"text":"a|b"}']),
+        again=AGAIN,
+        error=ERRORS,
         keep=KEEP,
         data=st.data(),
     )
-    def fail(self, worker: bytes, delay: int, reason: Any, error: str, keep: int, data: st.DataObject) -> None:
+    def fail(self, worker: bytes, delay: int, again: Any, error: str, keep: int, data: st.DataObject) -> None:
         name, hands = self.draw_of_one_queue(data)
         keys, lease, rules = self.queue(name), (hands[0].id, hands[0].token), Rules("tasks", POISON, keep)
+        reason, again = ("undecodable", "auto") if again == "undecodable" else ("failed", again)
+        outcome = data.draw(OUTCOMES) if again in ("drop", "cancel") else b""
 
         def expect(answer: str) -> bool:
-            assert answer == self.models[name].fail(lease, reason, error, delay, keep)
+            assert answer == self.models[name].fail(lease, reason, error, delay, keep, again, outcome)
             return answer != "stale"
 
-        operation = moves.fail(keys, self.index, lease, rules, delay=delay / 1000, error=error.encode(), reason=reason)
+        operation = moves.fail(
+            keys,
+            self.index,
+            lease,
+            rules,
+            delay=delay / 1000,
+            error=error.encode(),
+            reason=reason,  # type: ignore[arg-type]
+            again=again,
+            keep_for=60 if outcome else 0,
+            outcome=outcome,
+        )
         self.send(worker, operation, expect)
 
     @precondition(lambda self: self.hands)
-    @rule(worker=WORKERS, delay=DELAYS, keep=KEEP, anyone=st.booleans(), data=st.data())
-    def release(self, worker: bytes, delay: int, keep: int, anyone: bool, data: st.DataObject) -> None:
+    @rule(worker=WORKERS, delay=DELAYS, keep=KEEP, error=ERRORS, anyone=st.booleans(), data=st.data())
+    def release(self, worker: bytes, delay: int, keep: int, error: str, anyone: bool, data: st.DataObject) -> None:
         name, hands = self.draw_of_one_queue(data)
         reasons = st.sampled_from(["crashed", "interrupted", "unstarted"])
         leases = [(hand.id, "" if anyone else hand.token, data.draw(reasons)) for hand in hands]
 
-        self.send_release(worker, name, leases, delay, keep)
+        self.send_release(worker, name, leases, delay, keep, error)
 
-    def send_release(self, worker: bytes, name: str, leases: list[Any], delay: int, keep: int) -> None:
+    def send_release(self, worker: bytes, name: str, leases: list[Any], delay: int, keep: int, error: str = "") -> None:
         def expect(answer: dict[str, str]) -> bool:
-            expected = self.models[name].release(leases, delay, keep)
+            expected = self.models[name].release(leases, delay, keep, error)
             assert list(answer.items()) == list(expected.items())
             return bool(answer)
 
         rules = Rules("tasks", POISON, keep)
-        self.send(worker, moves.release(self.queue(name), self.index, leases, rules, delay=delay / 1000), expect)
+        keys, said = self.queue(name), error.encode()
+        self.send(worker, moves.release(keys, self.index, leases, rules, delay=delay / 1000, error=said), expect)
 
     @precondition(lambda self: self.any("leased"))
     @rule(keep=KEEP, data=st.data())
@@ -321,16 +346,41 @@ class Engine(EngineBesideModel):
         self.send(worker, moves.unpark(self.queue(model.name), self.index, ids), expect)
 
     @precondition(lambda self: self.any("messages", "outcomes"))
-    @rule(worker=WORKERS, keep_for=st.sampled_from([0, 60]), data=st.data())
-    def cancel(self, worker: bytes, keep_for: int, data: st.DataObject) -> None:
+    @rule(worker=WORKERS, keep_for=st.sampled_from([0, 60]), running=st.booleans(), data=st.data())
+    def cancel(self, worker: bytes, keep_for: int, running: bool, data: st.DataObject) -> None:
         model = self.draw_queue(data, "messages", "outcomes")
         id = data.draw(st.sampled_from(list({**model.outcomes, **model.messages})))
 
         def expect(answer: int) -> bool:
-            assert answer == model.cancel(id, bool(keep_for))
+            assert answer == model.cancel(id, bool(keep_for), running)
             return answer != 0
 
-        self.send(worker, moves.cancel(self.queue(model.name), id, keep_for), expect)
+        self.send(worker, moves.cancel(self.queue(model.name), id, keep_for, running=running), expect)
+
+    @precondition(lambda self: self.hands)
+    @rule(worker=WORKERS, kind=NOTES, text=st.sampled_from(["", "1", "a\n b"]), data=st.data())
+    def note(self, worker: bytes, kind: str, text: str, data: st.DataObject) -> None:
+        name, [hand, *_] = self.draw_of_one_queue(data)
+        keys = self.queue(name)
+
+        def expect(answer: bool) -> bool:
+            assert answer == self.models[name].note(kind, hand.id, hand.token, text)
+            return False
+
+        place = getattr(keys, kind)(hand.id)
+        self.send(worker, runs.note(keys, place, hand.id, hand.token, text.encode(), 60), expect)
+
+    @precondition(lambda self: self.hands)
+    @rule(worker=WORKERS, data=st.data())
+    def look_whether_to_stop(self, worker: bytes, data: st.DataObject) -> None:
+        name, hands = self.draw_of_one_queue(data)
+        leases = [(hand.id, hand.token) for hand in hands]
+
+        def expect(answer: list[str]) -> bool:
+            assert answer == [self.models[name].standing(*lease) for lease in leases]
+            return False
+
+        self.send(worker, runs.asked_to_stop(self.queue(name), leases), expect)
 
     @precondition(lambda self: self.any(*GRAVES))
     @rule(worker=WORKERS, limit=st.integers(1, 3), data=st.data())
