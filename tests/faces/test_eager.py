@@ -463,9 +463,9 @@ def test_who_cancels_an_awaited_call_cancels_the_task(eager: App, log: list[Any]
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+        assert log == ["cleaned up"]
 
     asyncio.run(cancels())
-    assert log == ["cleaned up"]
 
 
 # Inside of a run.
