@@ -84,7 +84,7 @@ class Agent:
 
     def stop(self, number: signal.Signals = signal.SIGTERM, *, group: bool = False) -> None:
         """Tell it to stop, or its whole group as a terminal does it; do not wait."""
-        self.history.write("stop", "ok", "", target=[self.pid, *self.children()])
+        self.history.write("stop", "ok", "", target=[self.pid, *descendants(self.pid)])
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number) if group else self.process.send_signal(number)
 
@@ -96,11 +96,21 @@ class Agent:
             raise AssertionError(f"{self.role} {self.pid} still runs after {timeout} s:\n{self.log[-4000:]}") from None
 
     def family(self) -> list[int]:
-        """Process ids of it and its living children."""
-        return [self.pid, *self.children()] if self.is_alive else []
+        """Process ids of it, its living children, and theirs."""
+        return [self.pid, *descendants(self.pid)] if self.is_alive else []
 
     def _send(self, number: signal.Signals, pids: Any, step: str) -> None:
-        self.history.write(step, "ok", "", target=list(pids))
+        # No child of a worker process outlives it.
+        left = (pid for one in pids if one != self.pid for pid in descendants(one)) if step == "kill" else ()
+        self.history.write(step, "ok", "", target=list(dict.fromkeys([*pids, *left])))
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids of the living children of a process, and of theirs."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        found = psutil.Process(pid).children(recursive=True)
+        return sorted(child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE)
+    return []

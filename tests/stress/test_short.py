@@ -20,6 +20,7 @@ CLOCK = "clock an hour off"
 SCENES: list[tuple[tuple[str, ...], int | None]] = [
     (("worker process killed", "worker process killed: claimed", "worker process killed: acking", "segfault"), 1),
     (("machine dies", "supervisor killed: burying", "told to stop", "worker process suspended"), None),
+    (("child killed", "child hangs past its hard_timeout", "worker process with children killed"), None),
     (("worker process killed: firing", "worker process killed: fired", "producer killed"), None),
     (("Redis killed: AOF everysec", "Redis frozen for 2 s", "maxmemory reached", "ACL revoked"), 2),
     (("Redis loading", "Redis busy with a script", "SCRIPT FLUSH in a loop", "CLIENT KILL in a loop"), None),

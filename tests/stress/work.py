@@ -69,6 +69,9 @@ KINDS = {
     "eats": _repeated(lease=60.0, attempts=3, retry_delay=0.05, use_dead=True),
     "out_of_memory": _repeated(lease=60.0, attempts=MANY, use_dead=True),
     "forks": _repeated(lease=60.0, attempts=5),
+    "child": _repeated(lease=60.0, pool="processes"),
+    "child_once": Kind({"pool": "fork"}),
+    "hangs": _repeated(lease=60.0, attempts=5, retry_delay=0.05, hard_timeout=1.0),
 }
 
 _AWKWARD: list[Any] = [
@@ -192,6 +195,22 @@ class Runs:
             raise
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
+
+    def child(self, key: str, payload: Any, seconds: float) -> None:
+        """Run in a child of a worker process."""
+        self.start(key, payload)
+        time.sleep(seconds)
+        self.end(key)
+
+    child_once = child
+
+    def hangs(self, key: str, payload: Any) -> None:
+        """Never end, the first time only."""
+        self.start(key, payload)
+        if CURRENT_TASK.attempt == 1:
+            self.end(key, "fail")  # as its worker will say
+            time.sleep(3600)
+        self.end(key)
 
     def out_of_memory(self, key: str, payload: Any) -> None:
         """Be killed as the kernel does it when memory is short: the first time only."""

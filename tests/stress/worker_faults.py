@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import time
 from typing import Any
 
+import psutil
+
 from tests.servers import wait_until
 from tests.stress.faults import Fault
 from tests.stress.points import POINTS
+from tests.stress.processes import descendants
 from tests.stress.scene import Scene
 from tests.stress.work import TASKS
 from tests.worker.harness import is_gone
@@ -234,6 +239,57 @@ class Fork:
         scene.until("end", key)
 
 
+class KillTaskChild:
+    """SIGKILL of the child process that runs a task, of its worker's pool; its worker lives."""
+
+    name = "child killed"
+    supervised = True
+    pause = 0.1
+
+    def inject(self, scene: Scene) -> None:
+        keys = [scene.send(kind, 0.5) for kind in ("child", "child_once")]
+        for key in keys:
+            [start, *_] = scene.until("start", key)
+            scene.history.write("kill", "ok", "", target=[start.pid])
+            with contextlib.suppress(ProcessLookupError):  # it was quicker
+                os.kill(start.pid, signal.SIGKILL)
+        scene.until("end", keys[0])
+
+
+class Hang:
+    """A task does not end, and its child process is killed for that."""
+
+    name = "child hangs past its hard_timeout"
+    supervised = True
+    pause = 0.0
+
+    def inject(self, scene: Scene) -> None:
+        key = scene.send("hangs")
+        scene.until("end", key, 2)
+        assert is_gone(scene.seen_of("start", key)[0].pid), "it was not killed"
+
+
+class KillWithChildren:
+    """SIGKILL of a worker process that has children, while they run tasks: they go with it."""
+
+    name = "worker process with children killed"
+    supervised = True
+    pause = 0.1
+
+    def inject(self, scene: Scene) -> None:
+        keys = [scene.send(kind, 1.0) for kind in ("child", "child_once")]
+        starts = [scene.until("start", key)[0] for key in keys]
+        with contextlib.suppress(psutil.NoSuchProcess):  # it was quicker, or fell to another fault
+            nursery = psutil.Process(starts[0].pid).parent()
+            pid = nursery.ppid() if nursery else 0
+            left = descendants(pid)
+            for worker in scene.workers:
+                if pid in worker.children():
+                    worker.kill(pid)
+            wait_until(lambda: all(map(is_gone, left)), 20, "no child outlives its worker")
+        scene.until("end", keys[0])
+
+
 class KillProducer:
     """SIGKILL of a process that enqueues; another takes its place."""
 
@@ -277,6 +333,9 @@ FAULTS: list[Fault] = [
     Segfault(),
     ShortOfMemory(),
     Fork(),
+    KillTaskChild(),
+    Hang(),
+    KillWithChildren(),
     KillProducer(),
     KillConsumer(),
 ]
