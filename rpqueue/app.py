@@ -70,8 +70,9 @@ class App(Declaring, Calling, Mending, Flushing):
             wait_per_thread: seconds per thread that running tasks get to end when told to stop.
             module: imported before the processes are forked; it declares the tasks. A list, or names with commas
                 between them: several.
-            pool: where tasks run that do not say: "threads", "asyncio", "processes" (reused children), "fork" (one for
-                each run), or "sync", one at a time in the main thread of each process.
+            pool: where tasks run that do not say: "threads", "processes" (reused children), "fork" (one for each run),
+                "sync", one at a time in the main thread of each process, or "asyncio": so many coroutines at the same
+                time, and plain functions one at a time in a thread.
             max_tasks: runs, 1 or more, after which a process is replaced: at once, while it ends what it runs. In the
                 pool "processes" this and the next two are for the children that run tasks, else for the worker
                 processes. None: however many.

@@ -50,7 +50,7 @@ tasks, processes, ending, showing = under("Tasks"), under("Processes"), under("E
     show_default=True,
     type=click.Choice(POOLS),
     help="Where tasks run that do not say: threads, reused child processes, one fork for each run, or sync: one at a "
-    "time in the main thread. With asyncio, plain functions run in threads all the same.",
+    "time in the main thread. With asyncio, --threads are coroutines at once, and plain functions take turns.",
 )
 @processes("--max-tasks", type=click.IntRange(1), help="Replace a process after so many tasks.")
 @processes("--max-age", type=DURATION, help="Replace a process after seconds, or 30m, 2h, 1d.")

@@ -16,7 +16,7 @@ from ..errors import RedisError, RefusedInput, WrongType
 from ..keys import name_text
 from ..system import System
 from .child import Child
-from .children import children_for
+from .children import Children
 from .endings import endings_of
 from .healthfile import HealthFile, check_path
 from .heartbeat import Heartbeat, Presence
@@ -104,8 +104,9 @@ def execute_task_threads(
     me, broker = Child.here(pooling), system.broker.prompt()
     reasons, services = endings.begin(system, broker, names, lambda: [me.ledger])
     orders = Orders(*reasons)
-    put_back = orders.listen()
-    children = children_for(system, me.ledger, pooling)
+    children = Children(system, me.ledger, pooling)
+    put_back = orders.listen(stacks=children.print_stacks)
+    children.start_if_needed()
     worker = Worker(system, names, slots, wait, me.ledger, orders, pooling, children)
     presence = Presence(system, broker, names, slots, lambda: {me.pid: me.started_at}, pool)
     duties = Duties(Heartbeat(system, broker, lambda: [me.ledger]), presence, *services)

@@ -21,7 +21,7 @@ from types import FrameType
 from ..errors import RedisError
 from ..system import System
 from .child import Child
-from .children import children_for
+from .children import Children
 from .deaths import death_record, how
 from .endings import Endings
 from .healthfile import HealthFile
@@ -189,8 +189,9 @@ class Supervisor:
                 lambda: ledger.quit_order,
                 lambda: int(os.getppid() != parent),  # an orphan finishes what it has and stops
             )
-            orders.listen(interrupt=False)
-            children = children_for(self.system, ledger, self.pooling)  # before what AFTER_FORK may open
+            children = Children(self.system, ledger, self.pooling)
+            orders.listen(interrupt=False, stacks=children.print_stacks)
+            children.start_if_needed()  # before AFTER_FORK, which may open what no child may share
             if settings.after_fork is not None:
                 settings.after_fork()
             Worker(self.system, self.queues, self.threads, self.wait, ledger, orders, self.pooling, children).run()

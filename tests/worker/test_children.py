@@ -26,8 +26,9 @@ from rpqueue.errors import SoftTimeout, TaskCancelled, TaskTimeout
 from rpqueue.middleware import Middleware, TaskRunner
 from rpqueue.protocol.claimed import Past
 from rpqueue.tasks import Task
-from rpqueue.worker.children import Children, need_children, nursery
+from rpqueue.worker.children import Children, nursery
 from rpqueue.worker.children.channel import Channel
+from rpqueue.worker.children.needs import need_children
 from rpqueue.worker.claims import Claim
 from rpqueue.worker.ledger import Ledger, Stage
 from rpqueue.worker.patience import Stopped
@@ -72,7 +73,7 @@ class Household:
     def begin(self) -> Children:
         if self.children is None:
             self.children = Children(self.app, self.ledger, self.pooling)
-            self.children.start()
+            self.children._start()
         return self.children
 
     def run(self, task: Task[..., Any], *args: Any, fresh: bool = False, **kwargs: Any) -> Any:
@@ -276,6 +277,18 @@ def test_a_child_that_dies_says_how(house: Household, end: Any, told: dict[str, 
     assert is_gone(ending.record["pid"])
 
 
+def test_a_child_that_hangs_up_and_goes_on_is_killed(house: Household) -> None:
+    def close_all() -> None:
+        STORE["pid"][:] = os.getpid().to_bytes(8, "big")
+        os.closerange(3, 1000)
+        time.sleep(50)
+
+    STORE["pid"] = mmap.mmap(-1, 8)
+    ending = house.run(house.task(close_all, name="close_all"))
+    assert ending.record["signal"] == signal.SIGKILL
+    assert is_gone(int.from_bytes(STORE.pop("pid"), "big"))
+
+
 def test_a_child_that_died_without_work_costs_nobody_a_run(house: Household) -> None:
     task = house.task(pid, name="pid")
     first = number(house.run(task))
@@ -394,13 +407,27 @@ def test_a_task_that_is_declared_later_runs_too_and_that_is_said(
     before = number(house.run(early))
     late = house.task(lambda: [os.getpid(), os.getppid()], name="late")
     with caplog.at_level(logging.WARNING, "rpqueue.worker"):
-        house.begin().make_ready(early)
+        assert number(house.run(early)) == before
         assert caplog.messages == []
-        house.begin().make_ready(late)
+        assert isinstance(house.run(late), bytes)
     assert "late runs in a child process" in caplog.text
-    assert isinstance(house.run(late), bytes)
     assert number(house.run(early)) != before
     wait_until(lambda: is_gone(before), SOON, "the child that did not know it ends")
+
+
+def test_a_nursery_that_cannot_be_forked_is_tried_again(house: Household, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.begin()
+    late, fork, failures = house.task(pid, name="late"), os.fork, [1]
+
+    def sometimes() -> int:
+        if failures:
+            failures.pop()
+            raise OSError(errno.EAGAIN, "no room")
+        return fork()
+
+    monkeypatch.setattr(nursery.os, "fork", sometimes)  # type: ignore[attr-defined]
+    assert number(house.run(late)) != os.getpid()
+    assert failures == []
 
 
 def test_a_fork_that_fails_is_tried_again(house: Household, monkeypatch: pytest.MonkeyPatch) -> None:

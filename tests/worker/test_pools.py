@@ -266,7 +266,18 @@ def test_when_the_nursery_dies_too_its_children_do_and_another_one_is_there(benc
     bench.until_noted("start", "x", 2)
     bench.go("x")
     bench.until(call, "done")
-    assert "the nursery has died" in worker.log
+    assert "the process that forks child processes has died" in worker.log
+
+
+def test_sigusr2_prints_the_stacks_of_children_too(bench: Bench) -> None:
+    hold = bench.task("hold")
+    worker = bench.start(also={"pool": "processes"})
+    held = hold.execute("x")
+    bench.until_noted("start", "x")
+    worker.signal(signal.SIGUSR2)
+    wait_until(lambda: "in hold\n" in worker.log, SOON, "the stack of the task")
+    bench.go("x")
+    bench.until(held, "done")
 
 
 # When it is enough.

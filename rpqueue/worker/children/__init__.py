@@ -16,22 +16,7 @@ worker's: the nursery is forked before there are any, and each process opens its
 
 from __future__ import annotations
 
-from ...system import System
-from ..ledger import Ledger
-from ..pools import Pooling
 from .family import Children
-from .places import Places, need_children
+from .places import Places
 
-__all__ = ["Children", "Places", "children_for", "need_children"]
-
-
-def children_for(system: System, ledger: Ledger, pooling: Pooling) -> Children:
-    """
-    The children of a worker, ready to be forked if any task that is registered needs them.
-
-    To be called before the process has a second thread, a connection, or anything else that no child may share.
-    """
-    children = Children(system, ledger, pooling)
-    if need_children(system, pooling.pool):
-        children.start()
-    return children
+__all__ = ["Children", "Places"]

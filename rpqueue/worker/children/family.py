@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
+from types import FrameType
 from typing import Any
 
 from ...system import System
@@ -16,7 +17,9 @@ from ..ledger import Ledger
 from ..patience import Stopped
 from ..performing import Abandoned, Crashed, Upshot, failed, timed_out, why_stopped
 from ..pools import Pooling
+from ..signals import print_stacks
 from .call import Call, Reply
+from .needs import need_children
 from .nursery import Child, Nursery
 
 log = logging.getLogger("rpqueue.worker")
@@ -49,29 +52,38 @@ class Children:
         self._is_closing = False
         self._change = threading.Condition()  # guards what stands above
 
-    def start(self) -> None:
-        """Start the nursery. To be called while this process has one thread."""
+    def start_if_needed(self) -> None:
+        """
+        Start the nursery, if any task that is registered needs children.
+
+        To be called before the process has a second thread, a connection, or anything else that no child may share.
+        """
+        if need_children(self.system, self.pooling.pool):
+            self._start()
+
+    def _start(self) -> None:
         nursery = Nursery(self.system, self._ledger, measures=self.pooling.max_memory is not None)
         nursery.start()
         self._nursery = nursery
 
-    def make_ready(self, task: Task[..., Any]) -> None:
-        """See to it that children know a task. Says so when that takes a fork which is not safe."""
-        with self._change:
-            if self._nursery is None or not self._nursery.knows(task):
-                log.warning(
-                    "%s runs in a child process, and no process is there that may fork one; forking it from a process "
-                    "with threads, which may hang. Declare such tasks before the worker starts, and start it by "
-                    "execute_tasks(), or before other threads",
-                    task.name,
-                )
-                self._replace_nursery()
+    def _start_another(self, why: str) -> None:
+        log.warning(
+            "%s; forking another process for that from one with threads, which may hang. Declare tasks that run in "
+            "child processes before the worker starts, and start it by execute_tasks(), or before other threads",
+            why,
+        )
+        former = self._nursery
+        self._start()
+        if former is not None:
+            former.retire()
+            self._former.append(former)
 
-    def _replace_nursery(self) -> None:
-        if self._nursery is not None:
-            self._nursery.retire()
-            self._former.append(self._nursery)
-        self.start()
+    def print_stacks(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: print the stacks of this process, and have the children print theirs."""
+        print_stacks()
+        for nursery in (self._nursery, *self._former):
+            if nursery is not None:
+                nursery.print_stacks()
 
     # What slots use.
 
@@ -80,7 +92,7 @@ class Children:
         Run a call in a child, and wait.
 
         Args:
-            task: that `make_ready` was told of.
+            task: that was declared by now.
             claim: of the call.
             fresh: whether it gets a child that nothing ran in, nor will.
 
@@ -90,7 +102,7 @@ class Children:
         child, is_reusable = None, False
         try:
             while True:
-                child = self._take(claim, fresh=fresh)
+                child = self._take(task, claim, fresh=fresh)
                 started_at = time.time()
                 ends_at = time.monotonic() + task.hard_timeout if task.hard_timeout else None
                 try:
@@ -106,43 +118,52 @@ class Children:
         finally:
             self._give_back(child, claim, is_reusable=is_reusable)
 
-    def _take(self, claim: Claim, *, fresh: bool) -> Child:
+    def _take(self, task: Task[..., Any], claim: Claim, *, fresh: bool) -> Child:
         """A child for a claim, which is its run from now on."""
         pause = FIRST_PAUSE
         with self._change:
             self._running[claim] = None
         while True:
-            child = (None if fresh else self._idle_one()) or self._fork()
-            if child.pid or child.wait_until_born():
+            child = (None if fresh else self._idle_one(task)) or self._fork(task)
+            if child is not None and (child.pid or child.wait_until_born()):
                 with self._change:
                     if not self._is_closing:
                         self._running[claim] = child
                         return child
-            child.channel.close()
+            if child is not None:
+                child.channel.close()
             with self._change:
                 if self._change.wait_for(lambda: self._is_closing, pause):
                     self._interrupted.append(claim)
                     raise Stopped
-            log.error("a child process did not come to life; trying again", extra={"status": child.how_it_ended()})
+            log.error("a child process did not come to life; trying again")
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _idle_one(self) -> Child | None:
+    def _idle_one(self, task: Task[..., Any]) -> Child | None:
         while True:
             try:
                 child = self._idle.pop()
             except IndexError:
                 return None
-            if not child.ended.is_set() and not self._has_served(child):
+            if not child.ended.is_set() and not self._has_served(child) and child.nursery.knows(task):
                 return child
             child.channel.close()
 
-    def _fork(self) -> Child:
+    def _fork(self, task: Task[..., Any]) -> Child | None:
+        """A child that knows a task; None: that is not possible now."""
         with self._change:
             nursery = self._nursery
-            if nursery is None or nursery.is_gone:
-                log.error("the nursery has died; forking another one from a process with threads, which may hang")
-                self._replace_nursery()
-            return self._nursery.fork()  # type: ignore[union-attr]
+            try:
+                if nursery is None or not nursery.knows(task):
+                    self._start_another(
+                        f"{task.name} runs in a child process, and was not there when the worker started"
+                    )
+                elif nursery.is_gone:
+                    self._start_another("the process that forks child processes has died")
+                return self._nursery.fork()  # type: ignore[union-attr]
+            except OSError as error:
+                log.error("no child process can be forked: %s", error)
+                return None
 
     def _has_served(self, child: Child) -> bool:
         """Whether it is to be replaced."""
@@ -170,7 +191,7 @@ class Children:
 
     def _ended_by_death(self, task: Task[..., Any], claim: Claim, child: Child, started_at: float) -> Upshot:
         """What a run has come to whose child died."""
-        status = child.how_it_ended()  # nothing of the run may go on when its message is ready again
+        status = child.how_it_ended()  # nothing of the run goes on when its message is ready again
         why: BaseException | None = None
         if claim.stop_asked:
             why = why_stopped(claim)

@@ -32,8 +32,8 @@ _ORDER, _FORK, _KILL, _RETIRE = struct.Struct("<cI"), b"f", b"k", b"r"
 #: What a nursery says: number and process id of a child that ended, and its status; a pid of 0: it could not be forked,
 #: and the status is the errno.
 _REPORT = struct.Struct("<Iii")
-#: Seconds in which a child that hung up is reported, on a busy machine too.
-REPORTED_WITHIN = 10.0
+#: Seconds in which a child that hung up has ended, or is killed; and in which that is reported, on a busy machine too.
+ENDED_WITHIN, REPORTED_WITHIN = 0.5, 10.0
 
 
 class Child:
@@ -74,7 +74,9 @@ class Child:
 
     def how_it_ended(self) -> int | None:
         """Its status, once its channel was found closed; waits until that is known. None: nobody knows."""
-        self.ended.wait(REPORTED_WITHIN)
+        if not self.ended.wait(ENDED_WITHIN):
+            self.kill()  # a task has closed files that were not its own
+            self.ended.wait(REPORTED_WITHIN)
         return self.status
 
 
@@ -112,9 +114,14 @@ class Nursery:
         bonds.prepare()
         flush_output()  # or each child would write out once more what lies in the buffers
         parent, is_alone = os.getpid(), threading.active_count() == 1
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python's about threads; the caller has said it
-            self.pid = os.fork()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python's about threads; the caller has said it
+                self.pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if self.pid == 0:
             _Inside(self._system, self._ledger, theirs, self._measures).tend(ours, parent, bound=is_alone)
         theirs.close()
@@ -142,6 +149,11 @@ class Nursery:
         """Kill a child, if it has not ended."""
         self._say(_KILL, number)
 
+    def print_stacks(self) -> None:
+        """Have all children print their stacks. May be called in a handler of signals."""
+        if self.pid and not self.is_gone:
+            os.kill(self.pid, signal.SIGUSR2)
+
     def retire(self) -> None:
         """Fork no more children, and end when the last one has."""
         self._say(_RETIRE)
@@ -167,9 +179,9 @@ class Nursery:
                 if not pid:
                     log.error("a child process could not be forked: %s", os.strerror(status))
                 self._is_over(self._children.get(number), status if pid else None)
+        self.is_gone = True  # first: once it is waited for, its process id may be another's
         with contextlib.suppress(ChildProcessError):  # somebody else's waitpid() took it
             os.waitpid(self.pid, 0)
-        self.is_gone = True
         for child in list(self._children.values()):
             self._is_over(child, None)
         self._control.close()
@@ -198,6 +210,7 @@ class _Inside:
         self._measures = measures
         self._alive: dict[int, int] = {}  #: process ids by number
         self._is_retiring = False
+        self._stacks_wanted = False
 
     def tend(self, theirs: socket.socket, parent: int, *, bound: bool) -> NoReturn:
         """Do as told until the worker is gone or all is done; then the process ends."""
@@ -206,7 +219,7 @@ class _Inside:
             theirs.close()
             for number in STOP_SIGNALS:
                 signal.signal(number, _ignore)
-            signal.signal(signal.SIGUSR2, _ignore)
+            signal.signal(signal.SIGUSR2, self._want_stacks)
             signal.set_wakeup_fd(-1)
             if bound:  # by the thread that forked it: another one than the main one may end before the worker does
                 bonds.die_with(parent)
@@ -235,6 +248,7 @@ class _Inside:
                 with contextlib.suppress(BlockingIOError):
                     os.read(reader, 4096)
                 self._reap()
+                self._pass_on_stacks()
             if self._control.fileno() in ready and not self._take_order():
                 return
 
@@ -280,6 +294,15 @@ class _Inside:
             if done:
                 del self._alive[number]
                 self._report(number, pid, os.waitstatus_to_exitcode(status))
+
+    def _want_stacks(self, number: int, frame: FrameType | None) -> None:
+        self._stacks_wanted = True
+
+    def _pass_on_stacks(self) -> None:
+        if self._stacks_wanted:
+            self._stacks_wanted = False
+            for pid in self._alive.values():
+                os.kill(pid, signal.SIGUSR2)
 
     def _report(self, number: int, pid: int, status: int) -> None:
         with contextlib.suppress(OSError):  # the worker is gone, and the next order says so

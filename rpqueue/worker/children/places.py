@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...system import System
 from ...tasks import Task
 from ..claims import Claim
 from ..own_loop import OwnLoop
 from ..performing import Upshot
 from ..runner import Place
 from .family import Children
-
-#: Pools whose tasks run in children.
-IN_CHILDREN = ("processes", "fork")
-
-
-def pool_of(task: Task[..., Any], pool: str) -> str:
-    """The pool that a task runs in, on a worker of a *pool*."""
-    if task.pool in IN_CHILDREN:
-        return str(task.pool)
-    own = task.pool or pool
-    if task.is_async:
-        return "sync" if own == "sync" else "asyncio"
-    if own in IN_CHILDREN:
-        return own
-    if task.hard_timeout:
-        return "processes"  # a thread cannot be stopped
-    return "sync" if own == "sync" else "threads"
-
-
-def need_children(system: System, pool: str) -> bool:
-    """Whether any task that is registered runs in a child, on a worker of a *pool*."""
-    tasks = system.settings.registry.values()
-    return any(task.function is not None and pool_of(task, pool) in IN_CHILDREN for task in tasks)
+from .needs import pool_of
 
 
 class InChild:
@@ -72,9 +49,7 @@ class Places(dict[Task[..., Any], "Place | None"]):
     def __missing__(self, task: Task[..., Any]) -> Place | None:
         pool = pool_of(task, self._children.pooling.pool)
         place: Place | None = self._in_children.get(pool)
-        if place is not None:
-            self._children.make_ready(task)
-        elif task.is_async:
+        if place is None and task.is_async:
             place = self._loop
         self[task] = place
         return place
