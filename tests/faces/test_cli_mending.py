@@ -165,7 +165,9 @@ def test_cancel_asks_a_run_to_stop(app: App, run: Run, work: Task[..., Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("when", "seconds"), [("+2h", 7200), ("+90", 90), (str(int(time.time()) + 7200), 7200), ("2099-01-01T00:00", None)]
+    ("when", "seconds"),
+    [("+2h", 7200), ("+90", 90), ("4070908800", None), ("2099-01-01T00:00", None)],
+    ids=["hours from now", "seconds from now", "epoch seconds", "a date"],
 )
 def test_reschedule_moves_a_scheduled_message(
     app: App, run: Run, work: Task[..., Any], when: str, seconds: float | None

@@ -87,7 +87,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize("kind", ["task", "periodic_task", "cron_task"])
-@pytest.mark.parametrize(("options", "error", "text"), BAD, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("options", "error", "text"), BAD, ids=lambda value: " ".join(value) if isinstance(value, dict) else str(value)[:40]
+)
 def test_what_cannot_be_used_is_refused_where_it_is_declared(
     app: App, kind: str, options: dict[str, Any], error: type[Exception], text: str
 ) -> None:
