@@ -18,6 +18,7 @@ import threading
 import time
 from typing import Any
 
+import psutil
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -177,6 +178,15 @@ def tells_then_fails(label: str) -> dict[str, Any]:
     if told["attempt"] == 1:
         raise ValueError(label)
     return told
+
+
+def hold_after(label: str) -> None:
+    """As hold; says whether a run before is still there."""
+    before = [json.loads(entry) for entry in client().lrange(NOTES, 0, -1)]
+    pids = [entry["pid"] for entry in before if (entry["what"], entry["label"]) == ("start", label)]
+    note(label, "start", others=[pid for pid in pids if psutil.pid_exists(pid)])
+    client().blpop([GO + label], timeout=HELD)
+    note(label, "end")
 
 
 def quit_soon(app: App, name: str) -> Any:

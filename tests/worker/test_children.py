@@ -26,7 +26,7 @@ from rpqueue.errors import SoftTimeout, TaskCancelled, TaskTimeout
 from rpqueue.middleware import Middleware, TaskRunner
 from rpqueue.protocol.claimed import Past
 from rpqueue.tasks import Task
-from rpqueue.worker.children import Children, nursery
+from rpqueue.worker.children import Children, bonds, nursery
 from rpqueue.worker.children.channel import Channel
 from rpqueue.worker.children.needs import need_children
 from rpqueue.worker.claims import Claim
@@ -456,6 +456,34 @@ def test_children_go_with_their_nursery(house: Household) -> None:
     [ending] = found
     assert isinstance(ending, Crashed)
     assert "nobody knows how" in ending.record["message"]
+
+
+def test_they_go_with_their_worker_where_no_kernel_sees_to_that(
+    house: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bonds, "_prctl", lambda: None)
+    monkeypatch.setattr(bonds, "watch", lambda parent: None)
+    claim = house.claim(house.task(lambda: time.sleep(50), name="sleep"))
+    thread, _ = elsewhere(house, claim)
+    assert house.children is not None
+    [child] = psutil.Process(house.children._nursery.pid).children()  # type: ignore[union-attr]
+    house.children._nursery._control.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr] # as when the worker dies
+    thread.join(SOON)
+    wait_until(lambda: is_gone(child.pid), SOON, "the child is gone")
+
+
+def test_where_no_kernel_sees_to_that_they_look_for_their_nursery(
+    house: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bonds, "_prctl", lambda: None)
+    claim = house.claim(house.task(lambda: time.sleep(50), name="sleep"))
+    thread, _ = elsewhere(house, claim)
+    assert house.children is not None
+    process = psutil.Process(house.children._nursery.pid)  # type: ignore[union-attr]
+    [child] = process.children()
+    os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: is_gone(child.pid), SOON, "the child is gone")
+    thread.join(SOON)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc, as Linux has it")

@@ -201,6 +201,7 @@ def test_a_child_that_dies_fails_its_own_call_alone(bench: Bench, pool: str, fun
     assert how in error["message"]
     assert (error["attempt"], error["pid"]) == (2, starts[1]["pid"])
     assert starts[0]["pid"] != starts[1]["pid"]
+    assert ("Fatal Python error: Segmentation fault" in worker.log) is (function == "segfault")
     assert bench.stats()["crashed"] == 2
     bench.go("other")
     bench.until(held, "done")
@@ -317,6 +318,37 @@ def test_what_does_not_end_in_time_is_killed_and_given_back_without_costing_an_a
         bench.go(label)
     for call in calls:
         bench.until(call, "done")
+
+
+def test_what_is_given_back_starts_elsewhere_when_its_child_is_gone(bench: Bench) -> None:
+    hold = bench.task("hold_after", vis_timeout=600, attempts=1)
+    worker = bench.start(wait=0.1, threads=4, also={"pool": "processes"})
+    calls = [hold.execute(label) for label in "abcd"]
+    bench.until_noted("start", number=4)
+    bench.start(threads=4)  # it waits for work, and takes what is given back at once
+    worker.signal(signal.SIGTERM)
+    starts = bench.until_noted("start", number=8)
+    assert [start["others"] for start in starts] == [[]] * 8
+    for label in "abcd":
+        bench.go(label)
+    for call in calls:
+        bench.until(call, "done")
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_runs_in_the_main_thread_is_interrupted_when_its_time_is_over(bench: Bench, alone: bool) -> None:
+    hold = bench.task("hold", vis_timeout=600, attempts=1)
+    worker = bench.start(wait=0.1, also={"pool": "sync"}, alone=alone)
+    call = hold.execute("x")
+    bench.until_noted("start", "x")
+    worker.signal(signal.SIGTERM)
+    assert worker.code() == 0
+    assert "did not stop in time" not in worker.log
+    assert call.status == "waiting"
+    assert bench.ids("ready") == [call.taskid]
+    bench.start()
+    bench.go("x")
+    bench.until(call, "done")
 
 
 def test_a_worker_in_a_thread_beside_others_runs_tasks_in_children_too(bench: Bench) -> None:
