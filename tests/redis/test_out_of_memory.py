@@ -156,7 +156,7 @@ def test_buried_messages_can_be_redriven_and_expired_ones_buried(queue: Queue) -
 #: Cases of `tests.redis.cases` that bring something new.
 BRINGS = {
     *("enqueue_ready", "enqueue", "enqueue: chosen", "enqueue_ready: items"),
-    *("fire", "bury_new", "priority", "lock_acquire"),
+    *("fire", "bury_new", "priority", "lock_acquire", "note"),
 }
 
 
