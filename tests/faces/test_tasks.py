@@ -148,7 +148,7 @@ def test_what_cannot_be_used_is_refused(app: App, options: dict[str, Any], error
 
 def test_two_functions_cannot_have_one_name(app: App) -> None:
     app.task(name="same")(add)
-    with pytest.raises(RefusedInput, match=r"'same': .*add.* has it already"):
+    with pytest.raises(RefusedInput, match=r"got 'same', which is that of .*add.*; give one of them another"):
         app.task(name="same")(len)
 
 

@@ -59,6 +59,7 @@ LEVELS = {
     "data": HELD,
     "eager": HELD,
     "enqueued": HELD,
+    "declared": HELD,
     "declaring": HELD,
     "flushing": HELD,
     "hiding": HELD,
