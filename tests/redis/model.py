@@ -322,16 +322,68 @@ class Model:
         del self.outcomes[id]
         return -1
 
-    def redrive(self, grave: str, ids: Sequence[str], limit: int) -> list[str]:
-        buried: Instants = getattr(self, grave)
-        moved = [id for id in ids or in_order(buried)[:limit] if buried.pop(id, None) is not None]
-        for id in moved:
+    def redrive(self, grave: str | None, ids: Sequence[str], limit: int, paced: bool) -> list[str]:
+        moved: list[str] = []
+        for buried in self.graves() if grave is None else [getattr(self, grave)]:
+            those = ids or in_order(buried)[: limit - len(moved)]
+            moved += [id for id in those if buried.pop(id, None) is not None]
+        for number, id in enumerate(moved, 1):
             message = self.messages[id]
             message.failures = message.crashes = message.interruptions = 0
             message.is_counted = True
-        self.ready += moved
+            if paced:
+                self.scheduled[id] = After(number * HOUR)
+        self.ready += () if paced else moved
         self.stats["redriven"] += len(moved)
         return moved
+
+    def reschedule(self, id: str, due: int, now: int) -> str:
+        """*now* is the instant of the call, and tells whether *due* is over."""
+        was = self.scheduled.get(id)
+        if was is None:
+            return "elsewhere"
+        message = self.messages[id]
+        if not isinstance(was, After) and int(was) == message.available_at:
+            message.available_at = max(due, now)
+        del self.scheduled[id]
+        if due > now:
+            self.scheduled[id] = due
+            return "scheduled"
+        self.ready.append(id)
+        return "ready"
+
+    def delete(self, id: str, keeps: bool) -> str:
+        place = self.place(id)
+        if place == "leased":
+            return place
+        beside = [
+            self.outcomes.pop(id, None),
+            *(self.notes.pop((kind, id), None) for kind in ("progress", "checkpoint")),
+        ]
+        if place is None:
+            return "done" if any(beside) else "gone"
+        if place == "ready":
+            self.ready.remove(id)
+        else:
+            del getattr(self, place)[id]
+        self.forget(id)
+        if place not in GRAVES and keeps:
+            self.outcomes[id] = CANCELLED
+        self.stats["purged" if place in GRAVES else "cancelled"] += 1
+        return place
+
+    def retire(self, keeps: Sequence[int | None], limit: int) -> tuple[int, int, int, int]:
+        counts, left = [], 0
+        for grave, keep in zip(self.graves(), keeps, strict=True):
+            excess = 0 if keep is None else max(len(grave) - keep, 0)
+            gone = in_order(grave)[: min(excess, limit - sum(counts))]
+            for id in gone:
+                del grave[id]
+                self.forget(id)
+            counts.append(len(gone))
+            left += excess - len(gone)
+        self.stats["retired"] += sum(counts)
+        return counts[0], counts[1], counts[2], left
 
 
 class Index(NamedTuple):

@@ -17,9 +17,9 @@ from rpqueue.addresses import Endpoint
 from rpqueue.broker import Broker
 from rpqueue.errors import IdTaken
 from rpqueue.messages import Flags, header_tail
-from rpqueue.protocol import moves, runs
+from rpqueue.protocol import mending, moves, runs
 from rpqueue.protocol.cycle import Ack, Round, cycle
-from rpqueue.protocol.moves import Rules
+from rpqueue.protocol.moves import Due, Rules
 from rpqueue.protocol.operation import Operation, Stamp
 from rpqueue.protocol.views import set_priority
 from rpqueue.states import State
@@ -383,17 +383,69 @@ class Engine(EngineBesideModel):
         self.send(worker, runs.asked_to_stop(self.queue(name), leases), expect)
 
     @precondition(lambda self: self.any(*GRAVES))
-    @rule(worker=WORKERS, limit=st.integers(1, 3), data=st.data())
-    def redrive(self, worker: bytes, limit: int, data: st.DataObject) -> None:
+    @rule(worker=WORKERS, limit=st.integers(1, 3), anywhere=st.booleans(), paced=st.booleans(), data=st.data())
+    def redrive(self, worker: bytes, limit: int, anywhere: bool, paced: bool, data: st.DataObject) -> None:
         model = self.draw_queue(data, *GRAVES)
         grave = data.draw(st.sampled_from([grave for grave in GRAVES if getattr(model, grave)]))
         ids = self.draw_ids(data, list({**getattr(model, grave), **dict.fromkeys(model.ready[:1])}))
 
         def expect(answer: list[str]) -> bool:
-            assert answer == model.redrive(grave, ids, limit)
+            assert answer == model.redrive(None if anywhere else grave, ids, limit, paced)
             return bool(answer)
 
-        self.send(worker, moves.redrive(self.queue(model.name), self.index, State(grave), ids, limit), expect)
+        hour = HOUR / 1000
+        operation = moves.redrive(
+            *(self.queue(model.name), self.index, None if anywhere else State(grave), ids, limit),
+            delay=hour * paced,
+            step=hour * paced,
+        )
+        self.send(worker, operation, expect)
+
+    @precondition(lambda self: self.any("scheduled"))
+    @rule(worker=WORKERS, later=st.booleans(), data=st.data())
+    def reschedule(self, worker: bytes, later: bool, data: st.DataObject) -> None:
+        model = self.draw_queue(data, "scheduled")
+        id = data.draw(st.sampled_from([*model.scheduled, *model.ready[:1]]))
+        due = self.now + 2 * HOUR if later else 1
+
+        def expect(answer: str) -> bool:
+            # What is ready now says so from the moment of the call on, which only its header tells.
+            stored = self.client.hget(self.queue(model.name).messages, id) or b""
+            at = self.now if later else max(int(stored.split(b"|")[0].split(b" ")[1]), self.now)
+            assert at <= self.clock()
+            assert answer == model.reschedule(id, due, at)
+            return answer != "elsewhere"
+
+        self.send(worker, mending.reschedule(self.queue(model.name), self.index, id, Due(due / 1000)), expect)
+
+    @precondition(lambda self: self.any("messages", "outcomes"))
+    @rule(worker=WORKERS, keep_for=st.sampled_from([0, 60]), data=st.data())
+    def delete(self, worker: bytes, keep_for: int, data: st.DataObject) -> None:
+        model = self.draw_queue(data, "messages", "outcomes")
+        id = data.draw(st.sampled_from(list({**model.outcomes, **model.messages})))
+
+        def expect(answer: str) -> bool:
+            assert answer == model.delete(id, bool(keep_for))
+            return answer not in ("leased", "gone")
+
+        self.send(worker, mending.delete(self.queue(model.name), id, keep_for), expect)
+
+    @precondition(lambda self: self.any(*GRAVES))
+    @rule(
+        worker=WORKERS,
+        keeps=st.lists(st.none() | st.integers(0, 2), min_size=3, max_size=3),
+        limit=st.integers(1, 3),
+        data=st.data(),
+    )
+    def retire(self, worker: bytes, keeps: list[int | None], limit: int, data: st.DataObject) -> None:
+        model = self.draw_queue(data, *GRAVES)
+        bounds = mending.Bounds(*(mending.Bound(0, keep) for keep in keeps))
+
+        def expect(answer: mending.Retired) -> bool:
+            assert answer == model.retire(keeps, limit)
+            return any(answer[:3])
+
+        self.send(worker, mending.retire(self.queue(model.name), bounds, limit), expect)
 
     # ---- time
 

@@ -9,8 +9,8 @@
 -- ARGV[2]     id         text
 -- ARGV[3]     keep_for   int     ms to remember of what waited that it was cancelled; 0: not at all
 -- ARGV[4]     cancelled  JSON    what is remembered then
--- Returns where it was: 'ready', 'scheduled', 'parked', 'dead', 'lost', 'failed'; 'done' when only its outcome was left, which
--- is gone now; 'leased' when it is in somebody's hands and was left there; 'gone' when nothing is known of it.
+-- Returns where it was: 'ready', 'scheduled', 'parked', 'dead', 'lost', 'failed'; 'done' when only its outcome or a note was
+-- left, which is gone now; 'leased' when it is in somebody's hands and was left there; 'gone' when nothing is known of it.
 -- O(ready) at worst; a message that was put in lately is found from the near end. Begins with a freeing write: works at
 -- maxmemory.
 -- Needs: queue, check, memo, publish
