@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from rpqueue.cli import main
 from rpqueue.inspection import Inspection
 from rpqueue.protocol import moves
 from rpqueue.states import State
+from rpqueue.worker.janitor import Janitor
 from tests.cluster.hands import claim, fail, finish, spread, waiting
 from tests.cluster.nodes import Cluster
 from tests.servers import wait_until
@@ -141,6 +143,33 @@ def test_inspection_sees_queues_of_all_nodes(app: App, cluster: Cluster, queues:
         assert found.id == call.taskid
     assert look.message("nobody") is None
     assert [one.id for one in look.buried(State.DEAD)] == [calls[2].taskid]
+
+
+def test_what_was_given_up_on_all_nodes_is_run_again_and_deleted(app: App, queues: list[str], add: Any) -> None:
+    calls = [add.execute(n, 2, _queue=queue) for n, queue in enumerate(queues)]
+    for queue in queues:
+        fail(app, queue)
+    look = Inspection(app)
+    first = look.page(None, "dead", limit=2)
+    rest = look.page(None, "dead", first.after)
+    assert sorted(view.id for page in (first, rest) for view in page.messages) == sorted(call.taskid for call in calls)
+    assert look.names(None, "error").names == {calls[0].name: 3}
+    assert calls[0].retry() is True
+    assert calls[0].n_executions() == 1
+    assert app.redrive(name=calls[0].name, rate=0.001) == 2
+    assert [view.state for view in look.page(None, "scheduled").messages] == [State.SCHEDULED] * 2
+    assert calls[1].run_now() is True
+    assert calls[2].update_scheduled_time(timedelta(hours=3)) is True
+    for call in calls[:2]:
+        fail(app, call.queue)
+    assert calls[2].delete() is True
+    assert app.purge_errored_tasks(limit=1) == 1
+    app.settings.dead_ttl = 0.001
+    janitor = Janitor(app, app.broker)
+    while janitor.tick() < janitor.INTERVAL:
+        pass
+    assert sum(row.retired for row in look.queues()) == 1
+    assert look.page(None, "error").messages == []
 
 
 def test_the_command_line_looks_into_a_cluster_and_changes_it(app: App, run: Run, queues: list[str], add: Any) -> None:
