@@ -337,14 +337,17 @@ class Model:
         self.stats["redriven"] += len(moved)
         return moved
 
+    def is_new(self, id: str) -> bool:
+        """Whether a message is scheduled for its first delivery: at the instant that its header says."""
+        at = self.scheduled.get(id, 0.0)
+        return not isinstance(at, After) and int(at) == self.messages[id].available_at
+
     def reschedule(self, id: str, due: int, now: int) -> str:
         """*now* is the instant of the call, and tells whether *due* is over."""
-        was = self.scheduled.get(id)
-        if was is None:
+        if id not in self.scheduled:
             return "elsewhere"
-        message = self.messages[id]
-        if not isinstance(was, After) and int(was) == message.available_at:
-            message.available_at = max(due, now)
+        if self.is_new(id):
+            self.messages[id].available_at = max(due, now)
         del self.scheduled[id]
         if due > now:
             self.scheduled[id] = due
