@@ -23,7 +23,7 @@ RpqueueError
 ├── TaskCancelled           the task was cancelled before it ended
 ├── TaskTimeout             TimeoutError: a run took longer than its hard_timeout, and was stopped
 │   └── SoftTimeout             raised inside of a run that took longer than its soft_timeout
-├── StopRetry               raised by a retry method: there is no further run
+├── StopRetry               raised by a retry method, or a task: there is no further run
 ├── RetryException          raised by a task: run it again, in a way of its own
 ├── NoCurrentTask           RuntimeError: asked outside of a run what only a run can tell
 ├── ResultTimeout           TimeoutError: no result in the time given
@@ -164,7 +164,7 @@ class SoftTimeout(TaskTimeout):
 
 
 class StopRetry(RpqueueError):
-    """Raised by a retry method: the task is given up now."""
+    """Raised by a retry method, or by a task itself: the call is given up now, whatever attempts are left."""
 
 
 class RetryException(RpqueueError):

@@ -12,7 +12,7 @@ from .enqueued import n_executions_of, status_of
 from .errors import BadSignature, RefusedInput, Undecodable, did_you_mean
 from .hiding import redacting
 from .keys import QueueKeys, wire
-from .messages import Flags
+from .messages import FOREVER, Flags
 from .protocol import moves
 from .protocol.moves import Whereabouts
 from .protocol.operation import Flow
@@ -46,7 +46,7 @@ class MessageView:
     args: list[Any]
     kwargs: dict[str, Any]
     item: Any  #: of a data queue; None for a task
-    vis_timeout: float  #: seconds; 0: it is delivered at most once
+    vis_timeout: float  #: seconds; 0: it has none, and without `recover` it is delivered at most once
     attempts: int  #: deliveries that it may have in all
     use_dead: bool
     recover: bool  #: whether it runs again after its worker died, however long it runs
@@ -111,7 +111,7 @@ def view_of(app: App, keys: QueueKeys, where: Whereabouts) -> MessageView:
         args=args,
         kwargs=kwargs,
         item=item,
-        vis_timeout=lease,
+        vis_timeout=0.0 if lease == FOREVER and Flags.RECOVER in flags else lease,
         attempts=attempts,
         use_dead=Flags.USE_DEAD in flags,
         recover=Flags.RECOVER in flags,

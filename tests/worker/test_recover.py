@@ -59,7 +59,7 @@ def test_a_process_that_never_imported_the_task_enqueues_it_so_too(app: App, red
 def test_a_view_of_a_call_says_so(app: App) -> None:
     one, other = (app.task(name=f"t{n}", recover=n > 0)(lambda: None).execute() for n in range(2))
     views = [Inspection(app).message(call.taskid) for call in (one, other)]
-    assert [view.recover for view in views if view is not None] == [False, True]
+    assert [(view.recover, view.vis_timeout) for view in views if view is not None] == [(False, 0.0), (True, 0.0)]
 
 
 # ---- Its worker lives.
