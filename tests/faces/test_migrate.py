@@ -373,13 +373,13 @@ from rpqueue.migration import Migration
 app = App(sys.argv[1], prefix="test")
 sent, last = 0, int(sys.argv[2])
 real = app.broker._send
-def send(step, stamp):
+def send(step, stamp, attempts):
     global sent
     is_move = step.script is not None and step.script.name == "adopt"
     sent += is_move
     if is_move and sent == last and sys.argv[3] == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    reply = real(step, stamp)
+    reply = real(step, stamp, attempts)
     if is_move and sent == last:
         os.kill(os.getpid(), signal.SIGKILL)
     return reply
@@ -411,9 +411,9 @@ def test_every_call_may_be_sent_twice(
 ) -> None:
     real = app.broker._send
 
-    def send(step: Any, stamp: Any) -> Any:
-        real(step, stamp)
-        return real(step, stamp)
+    def send(step: Any, stamp: Any, attempts: Any) -> Any:
+        real(step, stamp, attempts)
+        return real(step, stamp, attempts)
 
     ids = put_plain(redis_client, "many", 250)
     with monkeypatch.context() as patch:
