@@ -350,6 +350,7 @@ def test_the_address_comes_from_the_environment_unless_it_is_said(server: Server
     assert call("rpqueue", "--url", nowhere["RPQUEUE_URL"], "status", "--url", server.url, env=nowhere).returncode == 0
 
 
+@pytest.mark.timeout(240)  # nine programs, one after the other, on a machine that may be busy
 def test_passwords_are_never_printed(start_server: Callable[..., Server]) -> None:
     server = start_server()
     server.client().config_set("requirepass", "right-secret")
